@@ -1,0 +1,179 @@
+//! The configuration: TOML as written (`file`), the same as meant ([`Config`]), and the mistakes between
+//! the two (`problem`).
+//!
+//! Two types, because a file can say what makes no sense and a running server must not: `file` keeps every value with
+//! the place where it stood, `check` judges them all and reports every mistake at once, and the [`Config`] that
+//! comes out cannot hold a wrong value. `check`, `run` and a reload are one and the same code.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::wire::Name;
+
+/// A configuration without mistakes. Indexes between its lists are always in range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The door: sockets, threads, who may ask.
+    pub server: Server,
+    /// The VPC this host stands in.
+    pub vpc: Vpc,
+    /// How queries are forwarded.
+    pub upstream: Upstream,
+    /// What is kept of forwarded answers.
+    pub cache: Cache,
+    /// Named sets of blocks.
+    pub subnets: Vec<Subnet>,
+    /// Interface endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Bucket zones, a value for each `[[bucket]]`.
+    pub buckets: Vec<Bucket>,
+    /// Resolver rules.
+    pub rules: Vec<Rule>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses to listen on, UDP and TCP each.
+    pub listen: Vec<SocketAddr>,
+    /// Blocks that may ask beside the VPC's and the subnets'.
+    pub clients: Vec<IpNet>,
+    /// Threads that receive, for each listen address; at least 1 (a 0 in the file has become the number of cores).
+    pub udp_threads: usize,
+    /// Receive buffer of each UDP socket, in bytes.
+    pub receive_buffer: usize,
+    /// TCP connections in all.
+    pub tcp_connections: usize,
+    /// TCP connections of one client address.
+    pub tcp_connections_per_client: usize,
+    /// How long a TCP connection may be idle, and how long one message may take to arrive.
+    pub tcp_idle: Duration,
+}
+
+/// `[vpc]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vpc {
+    /// The VPC's CIDR blocks; at least one.
+    pub cidrs: Vec<IpNet>,
+    /// `vpc.self`, where the file states it.
+    pub self_address: Option<IpAddr>,
+    /// Blocks whose clients count as this host itself.
+    pub behind_self: Vec<IpNet>,
+    /// The VPC's resolvers; at least one.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// `[upstream]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The whole time a client waits for a forwarded answer.
+    pub timeout: Duration,
+}
+
+/// `[cache]`. TTLs in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Bound of the cache, in bytes.
+    pub bytes: usize,
+    /// A shorter TTL counts as this one.
+    pub min_ttl: u32,
+    /// A longer TTL counts as this one.
+    pub max_ttl: u32,
+    /// The longest a negative answer is kept.
+    pub max_negative_ttl: u32,
+}
+
+/// `[[subnet]]`: a named set of CIDR blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Unique among subnets.
+    pub name: String,
+    /// At least one; no block belongs to two subnets.
+    pub blocks: Vec<IpNet>,
+    /// Availability Zone id, such as `apne1-az4`.
+    pub az_id: Option<String>,
+}
+
+/// `[[endpoint]]`: an interface VPC endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Unique among endpoints.
+    pub name: String,
+    /// Its network interfaces; at least one.
+    pub addresses: Vec<EndpointAddress>,
+    /// TTL of its answers, in seconds.
+    pub ttl: u32,
+}
+
+/// One network interface of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointAddress {
+    /// Its private address.
+    pub ip: IpAddr,
+    /// Its Availability Zone id.
+    pub az_id: Option<String>,
+}
+
+/// `[[bucket]]`: private zones named for buckets, all alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Whole host names, `<bucket>.s3.<region>.<suffix>`.
+    pub names: Vec<Name>,
+    /// Index into [`Config::endpoints`].
+    pub endpoint: usize,
+    /// Whom the zones are for.
+    pub allow: Audience,
+    /// What other clients get.
+    pub others: Others,
+    /// What names under the bucket's get.
+    pub below: Below,
+}
+
+/// `[[rule]]`: a domain and the resolvers that know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The rule covers this name and all below it.
+    pub domain: Name,
+    /// Where queries for it go; at least one.
+    pub targets: Vec<SocketAddr>,
+}
+
+/// Whom a zone is for (`allow`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every client that may ask.
+    Everyone,
+    /// Clients that belong to one of `subnets` (indexes into [`Config::subnets`]), and those in one of `blocks`.
+    Only {
+        /// Indexes into [`Config::subnets`], sorted, each once.
+        subnets: Vec<usize>,
+        /// CIDR literals, sorted, each once.
+        blocks: Vec<IpNet>,
+    },
+}
+
+/// What a client gets whom a zone does not allow (`others`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// As if the zone were not configured.
+    Forward,
+    /// The name does not exist.
+    NxDomain,
+    /// The name exists and has no data.
+    NoData,
+    /// REFUSED with an extended error.
+    Refused,
+    /// No reply.
+    Drop,
+}
+
+/// What names below a bucket's get (`below`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// They do not exist, as in a hosted zone.
+    NxDomain,
+    /// They are looked for further up, as if the zone ended at its name.
+    Forward,
+}

@@ -1,0 +1,4 @@
+//! Split-horizon DNS resolver for hosts in an AWS VPC.
+
+pub mod config;
+pub mod wire;
