@@ -2,6 +2,12 @@
 //!
 //! Nothing here knows a socket, a task, the clock or another room: bytes in, bytes out.
 
+pub mod answer;
 pub mod name;
+pub mod query;
+pub mod reply;
 
+pub use answer::{Answer, ExtendedError, Placement};
 pub use name::Name;
+pub use query::{Query, Transport};
+pub use reply::{Asked, Question};
