@@ -3,6 +3,8 @@
 //! Whatever is not a zone's goes here. The room cannot see zones or clients, so a private answer has no way into the
 //! cache, and no client can be given another subnet's: what is kept was said by the resolvers of the same [`Route`].
 
+pub mod cache;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,0 +1,384 @@
+//! What resolvers said, kept while their TTLs last: bounded by bytes, shared by all threads, without a clock.
+//!
+//! Answers lie here as the bytes they are sent as, so a hit is one probe under a lock and one reference more. Apart from
+//! the forwarder, because whether an answer is kept has nothing to do with how it was had. RFC 1035 section 7.4 says what
+//! a cache is for; RFC 2308 section 5 that a negative answer belongs in it too.
+//!
+//! What goes when it is full is decided by S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP
+//! 2023). New entries wait in a small queue, a tenth of the whole, and are moved to the main queue only if they were
+//! asked for again before they came to its end. So names that are asked once, however many, push out each other and
+//! nothing else. The hashes of those that failed are remembered for a while: who comes back goes to the main queue at once.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::Route;
+use crate::wire::{Answer, Asked, Question};
+
+/// Parts of the cache, each with its own lock. A probe takes a hundredth of what the rest of a query does, so that even
+/// with as many threads as parts one seldom finds another inside.
+const SHARDS: usize = 32;
+/// Memory for which a slot is set aside: what the answer of a few addresses takes, tables and all.
+const BYTES_PER_SLOT: usize = 400;
+/// What the allocator adds to the pieces an entry is made of: name, answer with its two counters, records, TTL places.
+const ALLOCATOR: usize = 4 * 16;
+/// An entry's uses are counted up to this.
+const MOST_USES: u8 = 3;
+/// Uses with which an entry leaves the small queue for the main one. One is not enough: a client that sends its
+/// query twice would do it.
+const USES_TO_STAY: u8 = 2;
+
+/// Answers by route, name, type, DO and CD.
+///
+/// Each of its parts has an equal share of the bytes and keeps to it alone: no counter is common to all, and no part
+/// has to lock another to make room. An answer that is larger than a share is not kept.
+pub struct Cache {
+    /// Seeded at random: strangers choose the names.
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+}
+
+/// An answer found.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The answer as it came.
+    pub answer: Arc<Answer>,
+    /// Whole seconds since it was stored.
+    pub age: u32,
+}
+
+impl Cache {
+    /// An empty cache that takes no more than `bytes` of memory, tables included.
+    pub fn new(bytes: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new(bytes / SHARDS))).collect();
+        Self { hasher: RandomState::default(), shards }
+    }
+
+    /// The answer to what is `asked` of the resolvers of `route`, unless it has expired.
+    pub fn get(&self, route: &Route, asked: Asked<'_>, now: Instant) -> Option<Hit> {
+        let hash = self.hash(route, asked);
+        let mut shard = self.shard(hash);
+        let entry = shard.find(hash, route, asked)?;
+        // An expired entry counts as used as well: whoever asks for it wants it back.
+        entry.uses = (entry.uses + 1).min(MOST_USES);
+        if now >= entry.expires {
+            return None;
+        }
+        let age = now.saturating_duration_since(entry.stored).as_secs();
+        Some(Hit { answer: Arc::clone(&entry.answer), age: u32::try_from(age).unwrap_or(u32::MAX) })
+    }
+
+    /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the lifetime
+    /// is zero or the answer larger than a share; what was kept then stays.
+    pub fn insert(
+        &self,
+        route: &Arc<Route>,
+        question: &Question,
+        answer: Arc<Answer>,
+        lifetime: Duration,
+        now: Instant,
+    ) {
+        let Some(expires) = now.checked_add(lifetime).filter(|_| !lifetime.is_zero()) else { return };
+        let hash = self.hash(route, question.as_asked());
+        // Whatever takes memory is done before the lock is.
+        let weight = weight(question, &answer);
+        let entry = Entry {
+            hash,
+            route: Arc::clone(route),
+            question: question.clone(),
+            answer,
+            stored: now,
+            expires,
+            weight,
+            uses: 0,
+            queue: Queue::Small,
+        };
+        self.shard(hash).insert(entry);
+    }
+
+    /// Changes the bound to `bytes`; what no longer fits goes, the least used first.
+    pub fn resize(&self, bytes: usize) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            if shard.share != bytes / SHARDS {
+                shard.resize(bytes / SHARDS);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            *shard = Shard::new(shard.share);
+        }
+    }
+
+    /// Memory set aside for tables and held by entries.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+    }
+
+    /// How many answers are kept, expired ones included.
+    pub fn entries(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+    }
+
+    fn hash(&self, route: &Route, asked: Asked<'_>) -> u64 {
+        self.hasher.hash_one((route, asked))
+    }
+
+    /// The part that has the entries of this hash.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The table takes its places from the lowest and the seven highest bits; these are neither.
+        #[expect(clippy::indexing_slicing, reason = "SHARDS of them were made")]
+        lock(&self.shards[(hash >> 48) as usize % SHARDS])
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("bytes", &self.bytes()).field("entries", &self.entries()).finish_non_exhaustive()
+    }
+}
+
+/// Locks `shard`. A thread that panicked inside would have left it whole enough: every place is checked when read.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory that an entry takes beside its slot, in bytes.
+fn weight(question: &Question, answer: &Answer) -> usize {
+    question.name.as_wire().len() + answer.footprint() + 2 * size_of::<usize>() + ALLOCATOR
+}
+
+/// A question, its answer, and how both fare.
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    route: Arc<Route>,
+    question: Question,
+    answer: Arc<Answer>,
+    stored: Instant,
+    /// From here on it is not served.
+    expires: Instant,
+    /// Bytes of memory beside its slot.
+    weight: usize,
+    /// Times asked for, up to [`MOST_USES`], less the times it was spared for that.
+    uses: u8,
+    /// Where its slot stands in line.
+    queue: Queue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Small,
+    Main,
+}
+
+/// Slots in the order they were put there, oldest first, and what their entries weigh.
+#[derive(Debug)]
+struct Line {
+    slots: VecDeque<u32>,
+    weight: usize,
+}
+
+/// One part of the cache. All its tables are made at full size, so that their memory is known and no insertion waits
+/// for one to grow.
+#[derive(Debug)]
+struct Shard {
+    /// The most it may take, in bytes, tables included.
+    share: usize,
+    /// What of it is left for the entries' own weight.
+    room: usize,
+    /// Entries it has slots for.
+    capacity: usize,
+    /// Slot numbers by hash.
+    table: HashTable<u32>,
+    entries: Slab<Entry>,
+    small: Line,
+    main: Line,
+    /// High halves of the hashes that left the small queue unused, at the place the low half says; one takes another's
+    /// place in time, which is how they are forgotten.
+    ghosts: Box<[u32]>,
+}
+
+impl Shard {
+    fn new(share: usize) -> Self {
+        let capacity = share / BYTES_PER_SLOT;
+        let line = || Line { slots: VecDeque::with_capacity(capacity), weight: 0 };
+        let mut shard = Self {
+            share,
+            room: 0,
+            capacity,
+            // Twice as many: at half load what removal leaves behind is swept up in place, never by growing.
+            table: HashTable::with_capacity(2 * capacity),
+            entries: Slab::with_capacity(capacity),
+            small: line(),
+            main: line(),
+            ghosts: vec![0; capacity].into(),
+        };
+        shard.room = share.saturating_sub(shard.tables());
+        shard
+    }
+
+    /// Memory of the tables; a slab's slot may need a word more than what is in it.
+    fn tables(&self) -> usize {
+        let lines = self.small.slots.capacity() + self.main.slots.capacity();
+        let slots = self.entries.capacity() * (size_of::<Entry>() + size_of::<usize>());
+        size_of::<Self>() + self.table.allocation_size() + slots + size_of::<u32>() * (lines + self.ghosts.len())
+    }
+
+    fn weight(&self) -> usize {
+        self.small.weight + self.main.weight
+    }
+
+    fn bytes(&self) -> usize {
+        self.tables() + self.weight()
+    }
+
+    fn find(&mut self, hash: u64, route: &Route, asked: Asked<'_>) -> Option<&mut Entry> {
+        let Self { table, entries, .. } = self;
+        let same = |entry: &Entry| {
+            // A route is nearly always the very same one; only after a reload is it an equal one.
+            entry.hash == hash
+                && entry.question.as_asked() == asked
+                && (std::ptr::eq(&*entry.route, route) || *entry.route == *route)
+        };
+        let slot = *table.find(hash, |&slot| entries.get(slot as usize).is_some_and(same))?;
+        entries.get_mut(slot as usize)
+    }
+
+    fn insert(&mut self, mut entry: Entry) {
+        if entry.weight > self.room || self.capacity == 0 {
+            return;
+        }
+        if let Some(old) = self.find(entry.hash, &entry.route, entry.question.as_asked()) {
+            // A newer answer to the same question is as popular as the older: it takes over place and uses.
+            (entry.uses, entry.queue) = (old.uses, old.queue);
+            let (queue, weight) = (old.queue, entry.weight);
+            let old = std::mem::replace(old, entry);
+            let line = self.line(queue);
+            line.weight = line.weight + weight - old.weight;
+            self.make_room(0, 0);
+        } else {
+            if self.left_unused(entry.hash) {
+                entry.queue = Queue::Main;
+            }
+            self.make_room(1, entry.weight);
+            self.place(entry);
+        }
+    }
+
+    /// Puts a new entry at the end of its queue; there is room for it.
+    fn place(&mut self, entry: Entry) {
+        let (hash, queue, weight) = (entry.hash, entry.queue, entry.weight);
+        let slot = self.entries.insert(entry) as u32;
+        let Self { table, entries, .. } = self;
+        table.insert_unique(hash, slot, |&slot| entries.get(slot as usize).map_or(0, |entry| entry.hash));
+        let line = self.line(queue);
+        line.slots.push_back(slot);
+        line.weight += weight;
+    }
+
+    /// Evicts until `slots` more entries of together `weight` fit in, or nothing is left. It comes to an end because each
+    /// step removes an entry, or moves it out of the small queue, or takes one of its uses away.
+    fn make_room(&mut self, slots: usize, weight: usize) {
+        while self.entries.len() + slots > self.capacity || self.weight() + weight > self.room {
+            let stepped = if self.small.weight > self.room / 10 || self.main.slots.is_empty() {
+                self.step_small()
+            } else {
+                self.step_main()
+            };
+            if stepped.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The oldest entry of the small queue is moved to the main one, or goes.
+    fn step_small(&mut self) -> Option<()> {
+        let slot = self.small.slots.pop_front()?;
+        let entry = self.entries.get_mut(slot as usize)?;
+        self.small.weight -= entry.weight;
+        if entry.uses < USES_TO_STAY {
+            let hash = entry.hash;
+            self.remember(hash);
+            self.remove(slot, hash);
+        } else {
+            (entry.uses, entry.queue) = (0, Queue::Main);
+            self.main.weight += entry.weight;
+            self.main.slots.push_back(slot);
+        }
+        Some(())
+    }
+
+    /// The oldest entry of the main queue pays with a use to stay, or goes.
+    fn step_main(&mut self) -> Option<()> {
+        let slot = self.main.slots.pop_front()?;
+        let entry = self.entries.get_mut(slot as usize)?;
+        if entry.uses > 0 {
+            entry.uses -= 1;
+            self.main.slots.push_back(slot);
+        } else {
+            self.main.weight -= entry.weight;
+            let hash = entry.hash;
+            self.remove(slot, hash);
+        }
+        Some(())
+    }
+
+    /// Drops an entry that is in no queue any more.
+    fn remove(&mut self, slot: u32, hash: u64) {
+        if let Ok(found) = self.table.find_entry(hash, |&other| other == slot) {
+            found.remove();
+        }
+        self.entries.try_remove(slot as usize);
+    }
+
+    /// Starts anew with another share and takes along what fits, in its order.
+    fn resize(&mut self, share: usize) {
+        let mut old = std::mem::replace(self, Self::new(share));
+        (old.capacity, old.room) = (old.capacity.min(self.capacity), old.room.min(self.room));
+        old.make_room(0, 0);
+        let slots = std::mem::take(&mut old.main.slots).into_iter().chain(std::mem::take(&mut old.small.slots));
+        for entry in slots.filter_map(|slot| old.entries.try_remove(slot as usize)) {
+            self.place(entry);
+        }
+    }
+
+    fn line(&mut self, queue: Queue) -> &mut Line {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+        }
+    }
+
+    /// Remembers that an entry of this hash left the small queue unused.
+    fn remember(&mut self, hash: u64) {
+        let (place, high) = self.ghost(hash);
+        if let Some(ghost) = self.ghosts.get_mut(place) {
+            *ghost = high;
+        }
+    }
+
+    /// Whether an entry of this hash has left the small queue unused not long ago.
+    fn left_unused(&self, hash: u64) -> bool {
+        let (place, high) = self.ghost(hash);
+        self.ghosts.get(place) == Some(&high)
+    }
+
+    fn ghost(&self, hash: u64) -> (usize, u32) {
+        ((hash as u32 as usize).checked_rem(self.ghosts.len()).unwrap_or(0), (hash >> 32) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests;

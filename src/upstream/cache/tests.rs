@@ -1,0 +1,289 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Barrier;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::{ExtendedError, Name};
+
+const MB: usize = 1 << 20;
+
+fn route(last: u8) -> Arc<Route> {
+    Route::new(&[SocketAddr::from(([10, 0, 0, last], 53))])
+}
+
+fn question(name: &str) -> Question {
+    Question { name: name.parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false }
+}
+
+/// An answer that can be told from others by its number, with `size` octets of text.
+fn answer(number: u16, size: usize) -> Arc<Answer> {
+    Arc::new(Answer::error(number, ExtendedError { code: 0, text: vec![b'x'; size].into() }))
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Which answer is found, and its age.
+fn found(cache: &Cache, route: &Route, question: &Question, now: Instant) -> Option<(u16, u32)> {
+    cache.get(route, question.as_asked(), now).map(|hit| (hit.answer.rcode(), hit.age))
+}
+
+#[test]
+fn an_answer_serves_until_its_lifetime_is_over() {
+    let (cache, route, name, start) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
+    assert_eq!(found(&cache, &route, &name, start), None);
+    cache.insert(&route, &name, answer(1, 0), seconds(60), start);
+    let at = |millis: u64| found(&cache, &route, &name, start + Duration::from_millis(millis));
+    assert_eq!(at(0), Some((1, 0)));
+    assert_eq!(at(999), Some((1, 0)), "an age is in whole seconds");
+    assert_eq!(at(1000), Some((1, 1)));
+    assert_eq!(at(59_999), Some((1, 59)));
+    assert_eq!(at(60_000), None);
+    assert_eq!(cache.entries(), 1, "what has expired is not thrown away on sight");
+    assert_eq!(found(&cache, &route, &name, start - seconds(1)), Some((1, 0)), "another thread's now may lag behind");
+}
+
+#[test]
+fn a_lifetime_of_zero_is_not_kept_and_leaves_what_is_there() {
+    let (cache, route, name, now) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
+    cache.insert(&route, &name, answer(1, 0), Duration::ZERO, now);
+    assert_eq!(cache.entries(), 0);
+    cache.insert(&route, &name, answer(2, 0), seconds(9), now);
+    cache.insert(&route, &name, answer(3, 0), Duration::ZERO, now);
+    assert_eq!(found(&cache, &route, &name, now), Some((2, 0)));
+    cache.insert(&route, &name, answer(4, 0), Duration::MAX, now);
+    assert_eq!(found(&cache, &route, &name, now), Some((2, 0)), "no instant is that far away");
+}
+
+#[test]
+fn a_newer_answer_takes_the_olders_place() {
+    let (cache, route, name, start) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
+    cache.insert(&route, &name, answer(1, 100), seconds(60), start);
+    let before = cache.bytes();
+    cache.insert(&route, &name, answer(2, 40), seconds(5), start + seconds(10));
+    assert_eq!((cache.entries(), cache.bytes()), (1, before - 60));
+    assert_eq!(found(&cache, &route, &name, start + seconds(14)), Some((2, 4)));
+    assert_eq!(found(&cache, &route, &name, start + seconds(15)), None);
+}
+
+#[test]
+fn whatever_was_asked_differently_is_another_answer() {
+    let (cache, now) = (Cache::new(MB), Instant::now());
+    let plain = question("a.example");
+    let keys = [
+        (route(2), plain.clone()),
+        (route(3), plain.clone()),
+        (Route::new(&[route(2).resolvers(), route(3).resolvers()].concat()), plain.clone()),
+        (route(2), question("b.example")),
+        (route(2), question("example")),
+        (route(2), Question { kind: 28, ..plain.clone() }),
+        (route(2), Question { dnssec_ok: true, ..plain.clone() }),
+        (route(2), Question { checking_disabled: true, ..plain.clone() }),
+        (route(2), Question { checking_disabled: true, dnssec_ok: true, ..plain.clone() }),
+    ];
+    for (number, (route, question)) in keys.iter().enumerate() {
+        assert_eq!(found(&cache, route, question, now), None, "{question:?}");
+        cache.insert(route, question, answer(number as u16, 0), seconds(60), now);
+    }
+    for (number, (route, question)) in keys.iter().enumerate() {
+        assert_eq!(found(&cache, route, question, now), Some((number as u16, 0)), "{question:?}");
+    }
+    assert_eq!(found(&cache, &route(2), &plain, now), Some((0, 0)), "an equal route made by a reload is the same");
+}
+
+#[test]
+fn nothing_is_lost_while_there_is_room() {
+    let (cache, route, now) = (Cache::new(4 * MB), route(2), Instant::now());
+    let names: Vec<_> = (0..4000).map(|number| question(&format!("n{number}.example"))).collect();
+    for (number, name) in names.iter().enumerate() {
+        cache.insert(&route, name, answer(number as u16, 20), seconds(60), now);
+    }
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(found(&cache, &route, name, now), Some((number as u16, 0)));
+    }
+    assert!(cache.bytes() <= 4 * MB);
+    cache.clear();
+    assert_eq!((cache.entries(), cache.bytes()), (0, Cache::new(4 * MB).bytes()));
+}
+
+#[test]
+fn an_answer_larger_than_a_share_is_not_kept() {
+    let (cache, route, name, now) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
+    cache.insert(&route, &name, answer(1, MB / SHARDS), seconds(60), now);
+    assert_eq!(cache.entries(), 0);
+    cache.insert(&route, &name, answer(1, MB / SHARDS / 2), seconds(60), now);
+    assert_eq!(cache.entries(), 1);
+    let none = Cache::new(0);
+    none.insert(&route, &name, answer(1, 0), seconds(60), now);
+    assert_eq!((none.entries(), found(&none, &route, &name, now)), (0, None));
+}
+
+#[test]
+fn a_smaller_size_keeps_what_is_used() {
+    let (cache, route, now) = (Cache::new(8 * MB), route(2), Instant::now());
+    let names: Vec<_> = (0..10_000).map(|number| question(&format!("n{number}.example"))).collect();
+    for (number, name) in names.iter().enumerate() {
+        cache.insert(&route, name, answer(number as u16, 20), seconds(60), now);
+    }
+    let used = &names[3000..3200];
+    for name in used.iter().chain(used) {
+        assert!(found(&cache, &route, name, now).is_some());
+    }
+    cache.resize(MB);
+    assert!(cache.bytes() <= MB, "{}", cache.bytes());
+    assert!((500..3000).contains(&cache.entries()), "{}", cache.entries());
+    for (number, name) in (3000..).zip(used) {
+        assert_eq!(found(&cache, &route, name, now), Some((number, 0)));
+    }
+    let few = cache.entries();
+    cache.resize(8 * MB);
+    assert_eq!(cache.entries(), few);
+    for name in &names {
+        cache.insert(&route, name, answer(1, 20), seconds(60), now);
+    }
+    assert_eq!(cache.entries(), names.len(), "there is room again");
+    cache.resize(0);
+    assert_eq!(cache.entries(), 0);
+}
+
+/// A flood of names that are asked once, as random subdomains are, while a few are asked again and again.
+#[test]
+fn a_million_names_asked_once_do_not_push_out_a_hundred_asked_often() {
+    const FLOOD: u32 = 1_000_000;
+    let (cache, route, now) = (Cache::new(4 * MB), route(2), Instant::now());
+    let popular: Vec<_> = (0..100).map(|number| question(&format!("popular{number}.example"))).collect();
+    let said = answer(0, 20);
+    let (mut asked, mut missed_early, mut missed_late) = (0, 0, 0);
+    for number in 0..FLOOD {
+        let name = Name::from_wire(format!("\x08{number:08x}\x07example\x00").as_bytes()).unwrap();
+        let random = Question { name, ..popular[0].clone() };
+        cache.insert(&route, &random, Arc::clone(&said), seconds(86_400), now);
+        if number % 20 == 0 {
+            // Each of the hundred once in 2,000 of the others: less often than the small queue would bear by itself.
+            let question = &popular[asked % popular.len()];
+            asked += 1;
+            if found(&cache, &route, question, now).is_none() {
+                *(if number < FLOOD / 10 { &mut missed_early } else { &mut missed_late }) += 1;
+                cache.insert(&route, question, Arc::clone(&said), seconds(86_400), now);
+            }
+        }
+    }
+    assert!((100..400).contains(&missed_early), "each is had once, or a few times until it is known: {missed_early}");
+    assert_eq!(missed_late, 0, "of {asked}");
+    assert!(cache.bytes() <= 4 * MB);
+}
+
+#[test]
+fn threads_find_what_threads_keep() {
+    const THREADS: u16 = 4;
+    let (cache, route, now) = (Cache::new(2 * MB), route(2), Instant::now());
+    let names: Vec<_> = (0..500).map(|number| question(&format!("n{number}.example"))).collect();
+    let start = Barrier::new(usize::from(THREADS) + 1);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (cache, route, names, start) = (&cache, &route, &names, &start);
+            scope.spawn(move || {
+                start.wait();
+                for (number, name) in names.iter().enumerate().cycle().take(20_000) {
+                    match found(cache, route, name, now) {
+                        Some((code, _)) => assert_eq!(usize::from(code), number),
+                        None => cache.insert(route, name, answer(number as u16, number * 7), seconds(60), now),
+                    }
+                    if thread == 0 && number == 250 {
+                        cache.resize(MB + number * (number % 3));
+                    }
+                    assert!(number % 100 > 0 || cache.bytes() <= 2 * MB);
+                }
+            });
+        }
+        start.wait();
+    });
+    assert!(cache.entries() > 100);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert { key: u16, size: usize, lifetime: u64 },
+    Get { key: u16 },
+    Wait { millis: u64 },
+    Resize { kilobytes: usize },
+    Clear,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || 0..400_u16;
+    let size = prop_oneof![0..100_usize, 0..5000_usize, Just(40_000)];
+    prop_oneof![
+        40 => (key(), size, 0..20_u64).prop_map(|(key, size, lifetime)| Step::Insert { key, size, lifetime }),
+        40 => key().prop_map(|key| Step::Get { key }),
+        5 => (0..3000_u64).prop_map(|millis| Step::Wait { millis }),
+        1 => (0..2000_usize).prop_map(|kilobytes| Step::Resize { kilobytes }),
+        1 => Just(Step::Clear),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against a map that forgets nothing: what is found is the last that was said, not expired, and of the right age;
+    /// and after each step the cache is within its bound, its queues and tables agree, and no table has grown.
+    #[test]
+    fn it_never_lies_and_never_outgrows_its_bound(steps in prop::collection::vec(step(), 1..1500)) {
+        let (route, mut now, mut bound) = (route(2), Instant::now(), 300 << 10);
+        let (cache, mut model) = (Cache::new(bound), HashMap::new());
+        for (number, step) in (0_u16..).zip(steps) {
+            match step {
+                Step::Insert { key, size, lifetime } => {
+                    let (question, answer) = (question(&format!("n{key}")), answer(number, size));
+                    let weight = weight(&question, &answer);
+                    let fits = weight <= cache.shard(cache.hash(&route, question.as_asked())).room;
+                    cache.insert(&route, &question, answer, seconds(lifetime), now);
+                    if fits && lifetime > 0 {
+                        model.insert(key, (number, now, now + seconds(lifetime)));
+                    }
+                }
+                Step::Get { key } => {
+                    let hit = found(&cache, &route, &question(&format!("n{key}")), now);
+                    let said = model.get(&key).filter(|(.., expires)| now < *expires);
+                    let said = said.map(|(number, stored, _)| (*number, (now - *stored).as_secs() as u32));
+                    prop_assert!(hit.is_none() || hit == said, "{hit:?} instead of {said:?}");
+                }
+                Step::Wait { millis } => now += Duration::from_millis(millis),
+                Step::Resize { kilobytes } => {
+                    bound = kilobytes << 10;
+                    cache.resize(bound);
+                }
+                Step::Clear => {
+                    cache.clear();
+                    prop_assert_eq!(cache.entries(), 0);
+                }
+            }
+            check(&cache, bound)?;
+        }
+    }
+}
+
+fn check(cache: &Cache, bound: usize) -> Result<(), TestCaseError> {
+    for shard in &cache.shards {
+        let shard = shard.lock().unwrap();
+        // A share too small for the fixed part of a shard keeps nothing.
+        prop_assert!(shard.bytes() <= (bound / SHARDS).max(size_of::<Shard>() + 64), "{shard:?}");
+        prop_assert_eq!(shard.room, shard.share.saturating_sub(shard.tables()), "a table has grown");
+        prop_assert_eq!(shard.table.len(), shard.entries.len());
+        prop_assert_eq!(shard.small.slots.len() + shard.main.slots.len(), shard.entries.len());
+        for (line, queue) in [(&shard.small, Queue::Small), (&shard.main, Queue::Main)] {
+            let entries = line.slots.iter().map(|slot| shard.entries.get(*slot as usize));
+            let mut weight = 0;
+            for entry in entries {
+                let entry = entry.expect("a slot in line has an entry");
+                prop_assert_eq!(entry.queue, queue);
+                weight += entry.weight;
+            }
+            prop_assert_eq!(weight, line.weight);
+        }
+    }
+    Ok(())
+}
