@@ -1,19 +1,57 @@
 //! The resolver as a whole, for those who embed it: a policy, a cache and a forwarder, without sockets of its own for clients.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::responder::{Outcome, Responder};
-use crate::server::Waiting;
-use crate::wire::Transport;
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 
-/// Answers queries. Each clone counts for itself and belongs to one thread.
-#[derive(Debug)]
+use crate::config::Config;
+use crate::metrics::{Registry, Totals};
+use crate::policy::Policy;
+use crate::responder::{Outcome, Responder};
+use crate::server::door::Door;
+use crate::server::{Waiting, WayBack};
+use crate::upstream::Upstream;
+use crate::upstream::exchange::Exchange;
+use crate::wire::Transport;
+use crate::wire::query::MAX_TCP;
+
+/// Answers queries. Each clone counts for itself: give every thread its own.
+#[derive(Debug, Clone)]
 pub struct Resolver {
     responder: Responder,
+    policy: Arc<ArcSwap<Policy>>,
+    upstream: Arc<Upstream>,
+    exchange: Exchange<Waiting>,
+    registry: Registry,
 }
 
 impl Resolver {
+    /// A resolver with an empty cache; its forwarder runs on a thread of its own until the last clone is gone.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(config: &Config) -> io::Result<Self> {
+        let policy = Arc::new(ArcSwap::from_pointee(Policy::new(config)));
+        let upstream = Arc::new(Upstream::new(&config.cache));
+        let registry = Registry::default();
+        let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
+        let exchange = Exchange::start(Arc::clone(&upstream), Door::new(responder.clone()))?;
+        let resolver = Self { responder, policy, upstream, exchange, registry };
+        resolver.look_around();
+        Ok(resolver)
+    }
+
+    /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is cached stays.
+    pub fn reload(&self, config: &Config) {
+        self.upstream.configure(&config.cache);
+        self.policy.store(Arc::new(Policy::new(config)));
+        self.look_around();
+    }
+
     /// Answers one packet at once, or says that a resolver must be asked first.
     pub fn respond(
         &mut self,
@@ -26,9 +64,22 @@ impl Resolver {
         self.responder.respond(packet, client, transport, now, out)
     }
 
-    /// This thread's way through the hall.
-    pub fn responder(&mut self) -> &mut Responder {
-        &mut self.responder
+    /// Answers one packet, however long that takes; `None` where no reply is due.
+    pub async fn resolve(&mut self, packet: &[u8], client: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+        let mut out = vec![0; MAX_TCP];
+        let length = match self.respond(packet, client, transport, Instant::now(), &mut out) {
+            Outcome::Drop => return None,
+            Outcome::Reply(length) => length,
+            Outcome::Forward(pending) => {
+                let (sender, reply) = oneshot::channel();
+                match self.forward(Waiting { pending, way_back: WayBack::Caller(sender) }) {
+                    Ok(()) => return reply.await.ok(),
+                    Err(refused) => self.responder.overloaded(&refused.pending, &mut out),
+                }
+            }
+        };
+        out.truncate(length);
+        (length > 0).then_some(out)
     }
 
     /// Hands a waiting query to the forwarder. `Err` gives it back: too many wait already, and its reply is what
@@ -36,7 +87,58 @@ impl Resolver {
     ///
     /// # Errors
     /// The query itself, if the forwarder has no place for it.
+    #[expect(clippy::result_large_err, reason = "the caller still has to reply to it, and boxing would cost every forward")]
     pub fn forward(&self, waiting: Waiting) -> Result<(), Waiting> {
-        Err(waiting)
+        let Waiting { pending, .. } = &waiting;
+        let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
+        self.exchange.ask(question, route, deadline, waiting)
     }
+
+    /// This thread's way through the hall.
+    pub fn responder(&mut self) -> &mut Responder {
+        &mut self.responder
+    }
+
+    /// How many queries wait for a resolver.
+    pub fn in_flight(&self) -> usize {
+        self.upstream.waiting()
+    }
+
+    /// What all clones have counted so far.
+    pub fn totals(&self) -> Totals {
+        self.registry.totals()
+    }
+
+    /// Learns this host's own address in the VPC, if the configuration does not state it: the source address the kernel
+    /// chooses towards the first resolver. Nothing is sent. Returns the address if it was needed and is of no use: it lies
+    /// outside the VPC, or could not be had (`None`).
+    ///
+    /// # Errors
+    /// The address that was found and is outside the VPC's blocks, or none if there is no route to the resolver yet.
+    pub fn learn_self(&self) -> Result<(), Option<IpAddr>> {
+        let policy = self.policy.load();
+        if !policy.clients().self_unknown() {
+            return Ok(());
+        }
+        let resolver = policy.routes().next().and_then(|route| route.resolvers().first().copied());
+        let address = resolver.and_then(source_towards).ok_or(None)?;
+        if policy.clients().learn_self(address) || !policy.clients().self_unknown() { Ok(()) } else { Err(Some(address)) }
+    }
+
+    /// Whether what resolvers are sent comes back to us.
+    fn look_around(&self) {
+        let policy = self.policy.load();
+        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.resolvers()).copied().collect();
+        resolvers.sort_unstable();
+        resolvers.dedup();
+        self.exchange.probe(resolvers);
+    }
+}
+
+/// The address of this host from which a packet to `resolver` would leave.
+fn source_towards(resolver: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if resolver.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 8], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(resolver).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }

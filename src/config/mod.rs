@@ -177,3 +177,39 @@ pub enum Below {
     /// They are looked for further up, as if the zone ended at its name.
     Forward,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The VPC of 172.31.0.0/16 with one endpoint and no bucket.
+    pub(crate) fn minimal() -> Config {
+        Config {
+            server: Server {
+                listen: vec!["127.0.0.1:53".parse().unwrap()],
+                clients: vec![],
+                udp_threads: 1,
+                receive_buffer: 4 << 20,
+                tcp_connections: 1024,
+                tcp_connections_per_client: 64,
+                tcp_idle: Duration::from_secs(10),
+            },
+            vpc: Vpc {
+                cidrs: vec!["172.31.0.0/16".parse().unwrap()],
+                self_address: None,
+                behind_self: vec![],
+                resolvers: vec!["172.31.0.2:53".parse().unwrap()],
+            },
+            upstream: Upstream { timeout: Duration::from_secs(4) },
+            cache: Cache { bytes: 32 << 20, min_ttl: 0, max_ttl: 86_400, max_negative_ttl: 60 },
+            subnets: vec![],
+            endpoints: vec![Endpoint {
+                name: "s3".into(),
+                addresses: vec![EndpointAddress { ip: "172.31.1.152".parse().unwrap(), az_id: None }],
+                ttl: 60,
+            }],
+            buckets: vec![],
+            rules: vec![],
+        }
+    }
+}

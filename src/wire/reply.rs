@@ -5,6 +5,7 @@
 //! may say and what a client may say have almost nothing in common.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::answer::{Alias, Answer, Builder, ExtendedError};
 use super::name::{MAX_NAME, Name};
@@ -99,7 +100,7 @@ impl Question {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// What it says.
-    pub answer: Answer,
+    pub answer: Arc<Answer>,
     /// What kind of answer it is.
     pub outcome: Outcome,
     /// How long it may be kept by its own TTLs, in seconds.
@@ -154,7 +155,7 @@ pub fn read(message: &[u8], question: &Question) -> Result<Received, Unusable> {
         }
         // A server that could not read the query, or will not say more, may send its header alone.
         0 if code != rcode::NOERROR && message.len() == HEADER => {
-            return Ok(Received { answer: Answer::empty(code), outcome: Outcome::Failure, lifetime: 0 });
+            return Ok(Received { answer: Answer::empty(code).into(), outcome: Outcome::Failure, lifetime: 0 });
         }
         _ => return Err(Unusable::Foreign),
     };
@@ -228,7 +229,7 @@ impl<'a> Reader<'a> {
         let aliases = self.chain();
         let errors = self.opt.map(|(.., errors)| errors).unwrap_or_default();
         let builder = Builder::new(code).received(authentic, counts, body, ttls).aliases(aliases);
-        let answer = errors.into_iter().fold(builder, Builder::error).build();
+        let answer = errors.into_iter().fold(builder, Builder::error).build().into();
         Some(Received { answer, outcome, lifetime })
     }
 

@@ -1,0 +1,333 @@
+//! The sockets towards resolvers, and the one thread that waits on them all.
+//!
+//! [`super::forward`] decides; here it is carried out: datagrams from connected sockets, TCP for what was truncated. One thread, one
+//! epoll, no task and no new socket for each question. What it learns in one turn it hands on in one batch.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::forward::{Action, Flown, Forwarder, MAX_WAITING};
+use super::{Route, Upstream, stream};
+use crate::wire::answer::Answer;
+use crate::wire::reply::Question;
+
+/// Datagrams taken from one socket before others have their turn.
+const DATAGRAMS_PER_TURN: usize = 32;
+/// The largest datagram a resolver may send: more than any it was told to (1232).
+const DATAGRAM: usize = 4096;
+/// Sockets looked at in one turn.
+const EVENTS: usize = 128;
+/// How often the thread looks around when nothing happens, so that a stop is noticed.
+const IDLE: Duration = Duration::from_secs(1);
+/// The event number of the waker; UDP sockets have theirs, and TCP exchanges have [`STREAMS`] added.
+const WAKER: u64 = u64::MAX;
+/// See [`WAKER`].
+const STREAMS: u64 = 1 << 32;
+
+/// Takes answers to those who waited for them. Called on the forwarder's thread: it must not block.
+pub trait Deliver<W>: Send {
+    /// Delivers and leaves `answered` empty.
+    fn deliver(&mut self, answered: &mut Vec<(W, Arc<Answer>)>);
+}
+
+/// The way to the forwarder, for any thread. When the last is gone the forwarder ends.
+#[derive(Debug)]
+pub struct Exchange<W> {
+    questions: SyncSender<Event<W>>,
+    waker: Arc<Waker>,
+    upstream: Arc<Upstream>,
+}
+
+/// What the forwarder is told from outside.
+#[derive(Debug)]
+enum Event<W> {
+    Ask { question: Question, route: Arc<Route>, deadline: Instant, waiter: W },
+    Probe(Vec<SocketAddr>),
+}
+
+/// Wakes the forwarder if it sleeps.
+#[derive(Debug)]
+struct Waker {
+    event: EventFd,
+    sleeping: AtomicBool,
+}
+
+impl Waker {
+    fn wake(&self) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            // It can fail only when the counter is full, and then the thread is being woken already.
+            drop(self.event.write(1));
+        }
+    }
+}
+
+impl<W> Clone for Exchange<W> {
+    fn clone(&self) -> Self {
+        let Self { questions, waker, upstream } = self;
+        Self { questions: questions.clone(), waker: Arc::clone(waker), upstream: Arc::clone(upstream) }
+    }
+}
+
+impl<W> Drop for Exchange<W> {
+    fn drop(&mut self) {
+        self.waker.wake();
+    }
+}
+
+impl<W: Send + 'static> Exchange<W> {
+    /// Starts the forwarder on a thread of its own.
+    ///
+    /// # Errors
+    /// No thread or no epoll could be had.
+    pub fn start(upstream: Arc<Upstream>, deliver: impl Deliver<W> + 'static) -> io::Result<Self> {
+        let (questions, events) = sync_channel(MAX_WAITING);
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        let waker = Arc::new(Waker { event, sleeping: AtomicBool::new(false) });
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&waker.event, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
+        let driver = Driver {
+            forwarder: Forwarder::new(Arc::clone(&upstream), rand::random()),
+            upstream: Arc::clone(&upstream),
+            events,
+            waker: Arc::clone(&waker),
+            epoll,
+            sockets: HashMap::new(),
+            streams: HashMap::new(),
+            deliver,
+        };
+        thread::Builder::new().name("forward".into()).spawn(move || driver.run())?;
+        Ok(Self { questions, waker, upstream })
+    }
+
+    /// Asks `question` for `waiter`. `Err` gives the waiter back: there is no place for it.
+    ///
+    /// # Errors
+    /// The waiter, if too many wait already or the forwarder is gone.
+    pub fn ask(&self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W) -> Result<(), W> {
+        self.upstream.waiting.fetch_add(1, Ordering::Relaxed);
+        match self.questions.try_send(Event::Ask { question, route, deadline, waiter }) {
+            Ok(()) => {
+                self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(Event::Ask { waiter, .. }) | TrySendError::Disconnected(Event::Ask { waiter, .. })) => {
+                self.upstream.waiting.fetch_sub(1, Ordering::Relaxed);
+                Err(waiter)
+            }
+            Err(_) => unreachable!("what comes back is what was sent"),
+        }
+    }
+
+    /// Sends each resolver a random name, to see whether it comes back to our own door.
+    pub fn probe(&self, resolvers: Vec<SocketAddr>) {
+        // With the channel full, the resolvers are busy enough to show a loop by themselves.
+        if self.questions.try_send(Event::Probe(resolvers)).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// The forwarder's thread.
+struct Driver<W, D> {
+    forwarder: Forwarder<W>,
+    upstream: Arc<Upstream>,
+    events: Receiver<Event<W>>,
+    waker: Arc<Waker>,
+    epoll: Epoll,
+    /// UDP sockets by the forwarder's number.
+    sockets: HashMap<usize, Open>,
+    /// TCP exchanges by the key of their event.
+    streams: HashMap<u64, Fetching>,
+    deliver: D,
+}
+
+/// A UDP socket and where it is bound.
+struct Open {
+    socket: UdpSocket,
+    local: SocketAddr,
+}
+
+/// A TCP exchange and for whom.
+struct Fetching {
+    exchange: stream::Exchange,
+    flight: Flown,
+    until: Instant,
+}
+
+impl<W, D: Deliver<W>> Driver<W, D> {
+    /// Until nobody can ask any more and nobody waits.
+    fn run(mut self) {
+        let mut ready = vec![EpollEvent::empty(); EVENTS];
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            let asked = self.take_events(Instant::now());
+            if asked == Asked::Never && self.forwarder.is_idle() {
+                return;
+            }
+            self.carry_out();
+            let count = self.wait(&mut ready);
+            let now = Instant::now();
+            for event in ready.iter().take(count) {
+                match event.data() {
+                    WAKER => drop(self.waker.event.read()),
+                    number @ STREAMS.. => self.advance(number, now),
+                    number => self.receive(number as usize, &mut buffer, now),
+                }
+            }
+            self.expire_streams(now);
+            self.forwarder.tick(now);
+            self.carry_out();
+        }
+    }
+
+    /// Takes what was asked meanwhile.
+    fn take_events(&mut self, now: Instant) -> Asked {
+        for _ in 0..MAX_WAITING {
+            match self.events.try_recv() {
+                Ok(Event::Ask { question, route, deadline, waiter }) => {
+                    self.forwarder.ask(question, route, deadline, waiter, now);
+                }
+                Ok(Event::Probe(resolvers)) => self.forwarder.probe(&resolvers, now),
+                Err(TryRecvError::Empty) => return Asked::Enough,
+                Err(TryRecvError::Disconnected) => return Asked::Never,
+            }
+        }
+        Asked::Enough
+    }
+
+    /// Sleeps until a socket is ready, the waker is used, or time has come; returns how many events there are.
+    fn wait(&mut self, ready: &mut [EpollEvent]) -> usize {
+        self.waker.sleeping.store(true, Ordering::SeqCst);
+        // Whoever asked before the flag was up did not wake us, so we look once more after it is.
+        let now = Instant::now();
+        let timeout = match self.take_events(now) {
+            _ if !self.forwarder.actions().is_empty() || !self.forwarder.answered().is_empty() => Duration::ZERO,
+            _ => self.forwarder.next_tick().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE),
+        };
+        // Rounded up: a timer must be due when the sleep ends, or it would be slept for again and again.
+        let millis = timeout.as_micros().div_ceil(1000) as u16;
+        let count = self.epoll.wait(ready, EpollTimeout::from(millis)).unwrap_or(0);
+        self.waker.sleeping.store(false, Ordering::SeqCst);
+        count
+    }
+
+    /// Does what the forwarder decided, and delivers the answers it has.
+    fn carry_out(&mut self) {
+        // What fails here may make the forwarder decide anew, so it goes on until there is nothing left to do.
+        while !self.forwarder.actions().is_empty() {
+            for action in std::mem::take(self.forwarder.actions()) {
+                match action {
+                    Action::Open { socket, resolver } => self.open(socket, resolver),
+                    Action::Send { socket, message } => self.send(socket, &message),
+                    Action::Close { socket } => self.close(socket),
+                    Action::Fetch { flight, resolver, message, until } => self.fetch(flight, resolver, &message, until),
+                }
+            }
+        }
+        let answered = self.forwarder.answered();
+        if !answered.is_empty() {
+            self.upstream.waiting.fetch_sub(answered.len(), Ordering::Relaxed);
+            self.deliver.deliver(answered);
+            answered.clear();
+        }
+    }
+
+    fn open(&mut self, number: usize, resolver: SocketAddr) {
+        match connect(resolver).and_then(|open| {
+            self.epoll.add(open.socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
+            Ok(open)
+        }) {
+            Ok(open) => {
+                self.upstream.loops.opened(open.local);
+                self.sockets.insert(number, open);
+            }
+            // No socket to be had, or no way there: as good as a host that says nobody listens.
+            Err(_) => self.forwarder.unreachable(number, Instant::now()),
+        }
+    }
+
+    fn send(&mut self, number: usize, message: &[u8]) {
+        let Some(Open { socket, .. }) = self.sockets.get(&number) else { return };
+        // An error may be of the datagram before, and is gone once told; the second try is this one's own.
+        if socket.send(message).is_err() && socket.send(message).is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+            self.forwarder.unreachable(number, Instant::now());
+        }
+    }
+
+    fn close(&mut self, number: usize) {
+        if let Some(open) = self.sockets.remove(&number) {
+            self.upstream.loops.closed(open.local);
+            drop(self.epoll.delete(open.socket.as_fd()));
+        }
+    }
+
+    fn receive(&mut self, number: usize, buffer: &mut [u8], now: Instant) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let Some(Open { socket, .. }) = self.sockets.get(&number) else { return };
+            match socket.recv(buffer) {
+                Ok(length) => self.forwarder.datagram(number, buffer.get(..length).unwrap_or_default(), now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.forwarder.unreachable(number, now),
+            }
+        }
+    }
+
+    fn fetch(&mut self, flight: Flown, resolver: SocketAddr, message: &[u8], until: Instant) {
+        let number = STREAMS + flight.number();
+        let begun = stream::Exchange::begin(resolver, message).and_then(|exchange| {
+            let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+            self.epoll.add(exchange.socket(), EpollEvent::new(interest, number))?;
+            Ok(exchange)
+        });
+        match begun {
+            Ok(exchange) => drop(self.streams.insert(number, Fetching { exchange, flight, until })),
+            Err(_) => self.forwarder.fetched(flight, None, Instant::now()),
+        }
+    }
+
+    fn advance(&mut self, number: u64, now: Instant) {
+        let Some(fetching) = self.streams.get_mut(&number) else { return };
+        let ended = match fetching.exchange.advance() {
+            Ok(None) => return,
+            Ok(Some(message)) => Some(message),
+            Err(_) => None,
+        };
+        if let Some(Fetching { flight, .. }) = self.streams.remove(&number) {
+            self.forwarder.fetched(flight, ended.as_deref(), now);
+        }
+    }
+
+    /// Gives up TCP exchanges whose flight is over.
+    fn expire_streams(&mut self, now: Instant) {
+        for (_, Fetching { flight, .. }) in self.streams.extract_if(|_, fetching| fetching.until <= now) {
+            self.forwarder.fetched(flight, None, now);
+        }
+    }
+}
+
+/// Whether more will be asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Enough,
+    Never,
+}
+
+/// A socket connected to `resolver`, from a port that the kernel draws at random.
+fn connect(resolver: SocketAddr) -> io::Result<Open> {
+    let socket = Socket::new(Domain::for_address(resolver), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    socket.connect(&resolver.into())?;
+    let socket = UdpSocket::from(socket);
+    let local = socket.local_addr()?;
+    Ok(Open { socket, local })
+}

@@ -1,0 +1,449 @@
+//! Forwarding: which resolver, how long, when to send again, when to stop; equal questions joined.
+//!
+//! A flight is one question on its way for any number of clients. The whole state of all flights is here, and no socket and no
+//! clock: [`Forwarder`] is told what happened and when, and says what to do ([`Action`]) and who has an answer. So a
+//! conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use slab::Slab;
+
+use super::pool::Pool;
+use super::{Route, Upstream};
+use crate::wire::answer::{Answer, ExtendedError};
+use crate::wire::query::rcode;
+use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
+
+/// Clients that may wait at one time; more are told SERVFAIL at once.
+pub const MAX_WAITING: usize = 10_000;
+/// Datagrams that one flight may cost. With their delays doubling from 50 ms, six span a second and a half.
+const MAX_SENDS: usize = 6;
+/// How long a silent resolver is waited for before the question is repeated, as a multiple of its usual time to answer:
+/// rarely too soon, and still far below what a client would wait.
+const PATIENCE: u32 = 4;
+/// The least of that: resolvers that answer in a millisecond from their cache take tens when they must ask on.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+/// The most of that.
+const MOST_PATIENCE: Duration = Duration::from_secs(1);
+/// The same for a resolver that has not answered yet.
+const FIRST_PATIENCE: Duration = Duration::from_millis(250);
+/// How often old sockets are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What must be done outside.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a socket connected to this resolver, and call it by this number.
+    Open { socket: usize, resolver: SocketAddr },
+    /// Send this message on that socket.
+    Send { socket: usize, message: Vec<u8> },
+    /// Close that socket.
+    Close { socket: usize },
+    /// Ask this resolver over TCP, and give up at `until`.
+    Fetch { flight: Flown, resolver: SocketAddr, message: Vec<u8>, until: Instant },
+}
+
+/// Names a flight for as long as it lasts: its place, and a number no other flight ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flown {
+    key: usize,
+    serial: u64,
+}
+
+impl Flown {
+    /// A number that no other flight ever has.
+    pub fn number(self) -> u64 {
+        self.serial
+    }
+}
+
+/// All flights; `W` is whoever waits.
+#[derive(Debug)]
+pub struct Forwarder<W> {
+    upstream: Arc<Upstream>,
+    flights: Slab<Flight<W>>,
+    /// Flights by route and question.
+    index: HashTable<usize>,
+    hasher: RandomState,
+    /// When each flight wants attention next; entries of flights that are gone are skipped.
+    timers: BinaryHeap<Reverse<(Instant, Flown)>>,
+    pool: Pool,
+    next_sweep: Option<Instant>,
+    resolvers: HashMap<SocketAddr, Track>,
+    /// Ids and sockets are drawn from it: cryptographic, seeded by the system (RFC 5452 section 9.2).
+    random: StdRng,
+    actions: Vec<Action>,
+    answered: Vec<(W, Arc<Answer>)>,
+    waiting: usize,
+    serial: u64,
+}
+
+/// One question on its way.
+#[derive(Debug)]
+struct Flight<W> {
+    serial: u64,
+    question: Question,
+    route: Arc<Route>,
+    /// Who waits, and until when; the first to come is the first to go.
+    waiters: VecDeque<(Instant, W)>,
+    /// Datagrams whose answers would still be taken.
+    sent: Vec<Sent>,
+    /// When the question is repeated, unless it is asked over TCP or often enough.
+    repeat: Option<Instant>,
+    /// The resolver asked over TCP, and the id.
+    fetching: Option<(usize, u16)>,
+    /// Resolvers, by their place in the route, that gave an answer of no use.
+    spent: u64,
+    /// The last such answer: better than none.
+    failure: Option<Arc<Answer>>,
+    /// When the flight ends, whoever waits.
+    ends: Instant,
+}
+
+/// One datagram sent.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    socket: usize,
+    id: u16,
+    /// Place in the route.
+    resolver: usize,
+    at: Instant,
+}
+
+/// What is known of a resolver.
+#[derive(Debug, Default)]
+struct Track {
+    /// Smoothed time to answer; none yet.
+    usual: Option<Duration>,
+    /// Questions in a row that it left unanswered.
+    silent: u32,
+}
+
+impl<W> Forwarder<W> {
+    /// No flights yet; `seed` decides ids and sockets, and must be secret.
+    pub fn new(upstream: Arc<Upstream>, seed: [u8; 32]) -> Self {
+        Self {
+            upstream,
+            flights: Slab::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            timers: BinaryHeap::new(),
+            pool: Pool::default(),
+            next_sweep: None,
+            resolvers: HashMap::new(),
+            random: StdRng::from_seed(seed),
+            actions: Vec::new(),
+            answered: Vec::new(),
+            waiting: 0,
+            serial: 0,
+        }
+    }
+
+    /// `waiter` wants an answer to `question` from `route` by `deadline`.
+    pub fn ask(&mut self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W, now: Instant) {
+        if self.waiting >= MAX_WAITING {
+            return self.answered.push((waiter, servfail("too many queries are waiting")));
+        }
+        let key = self.flight_for(question, route, deadline, now);
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.waiters.push_back((deadline, waiter));
+            flight.ends = flight.ends.max(deadline);
+            self.waiting += 1;
+        }
+        self.take_off(key, now);
+    }
+
+    /// Sends each resolver a random name, to see whether it comes back to our own door.
+    pub fn probe(&mut self, resolvers: &[SocketAddr], now: Instant) {
+        let random = &mut self.random;
+        for (name, resolver) in self.upstream.loops.probe(resolvers, || random.random()) {
+            let question = Question { name, kind: 1, dnssec_ok: false, checking_disabled: false };
+            let key = self.flight_for(question, Route::new(&[resolver]), now + MOST_PATIENCE, now);
+            self.take_off(key, now);
+        }
+    }
+
+    /// A datagram came in on a socket.
+    pub fn datagram(&mut self, socket: usize, message: &[u8], now: Instant) {
+        let Some(id) = reply::message_id(message) else { return };
+        let Some(key) = self.pool.awaiting(socket, id) else { return };
+        let Some(flight) = self.flights.get(key) else { return };
+        let Some(sent) = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied() else { return };
+        let read = reply::read(message, &flight.question);
+        // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
+        if read == Err(Unusable::Foreign) {
+            return;
+        }
+        if let Some(resolver) = self.pool.resolver(socket) {
+            self.resolvers.entry(resolver).or_default().answered(now.saturating_duration_since(sent.at));
+        }
+        self.landed(key, sent.resolver, read, now);
+    }
+
+    /// A TCP exchange ended, with a reply or without.
+    pub fn fetched(&mut self, flight: Flown, message: Option<&[u8]>, now: Instant) {
+        let Some((resolver, id)) = self.flight(flight).and_then(|flight| flight.fetching) else { return };
+        let Some(question) = self.flights.get(flight.key).map(|flight| &flight.question) else { return };
+        let read = match message {
+            Some(message) if reply::message_id(message) == Some(id) => reply::read(message, question),
+            _ => Err(Unusable::Malformed),
+        };
+        // A stream has nothing better to wait for: what is not the answer is the end of it.
+        let read = read.map_err(|_| Unusable::Malformed);
+        if let Some(flight) = self.flights.get_mut(flight.key) {
+            flight.fetching = None;
+        }
+        self.landed(flight.key, resolver, read, now);
+    }
+
+    /// A resolver's host says that nobody listens there, or the socket failed: others are asked at once.
+    pub fn unreachable(&mut self, socket: usize, now: Instant) {
+        if let Some(resolver) = self.pool.resolver(socket) {
+            self.resolvers.entry(resolver).or_default().silent += 1;
+        }
+        self.pool.retire(socket);
+        for key in self.pool.flights(socket) {
+            let Some(flight) = self.flights.get(key) else { continue };
+            let asked = |place: usize| flight.sent.iter().any(|sent| sent.resolver == place);
+            // With nobody else to ask, the repetition in its own time is what is left: it may be restarting.
+            if (0..flight.route.resolvers().len()).any(|place| !asked(place)) {
+                self.send(key, now);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(Reverse((due, flown))) = self.timers.peek().copied()
+            && due <= now
+        {
+            self.timers.pop();
+            if self.flight(flown).is_some() {
+                self.attend(flown, now);
+            }
+        }
+        if self.next_sweep.is_some_and(|due| due <= now) {
+            self.actions.extend(self.pool.sweep(now).into_iter().map(|socket| Action::Close { socket }));
+            self.next_sweep = (!self.pool.is_empty()).then(|| now + SWEEP);
+        }
+    }
+
+    /// When [`Self::tick`] must be called next.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let timer = self.timers.peek().map(|Reverse((due, _))| *due);
+        [timer, self.next_sweep].into_iter().flatten().min()
+    }
+
+    /// What must be done outside, in order.
+    pub fn actions(&mut self) -> &mut Vec<Action> {
+        &mut self.actions
+    }
+
+    /// Who has an answer.
+    pub fn answered(&mut self) -> &mut Vec<(W, Arc<Answer>)> {
+        &mut self.answered
+    }
+
+    /// Whether no flight is under way.
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// The flight that asks this, a new one if there is none.
+    fn flight_for(&mut self, question: Question, route: Arc<Route>, ends: Instant, now: Instant) -> usize {
+        let Self { flights, hasher, .. } = self;
+        let hash = hasher.hash_one((&*route, question.as_asked()));
+        let same = |key: &usize| flights.get(*key).is_some_and(|flight| flight.question == question && flight.route == route);
+        if let Some(key) = self.index.find(hash, same) {
+            return *key;
+        }
+        self.serial += 1;
+        let key = flights.insert(Flight {
+            serial: self.serial,
+            question,
+            route,
+            waiters: VecDeque::new(),
+            sent: Vec::new(),
+            repeat: Some(now),
+            fetching: None,
+            spent: 0,
+            failure: None,
+            ends,
+        });
+        let rehash = |key: &usize| {
+            flights.get(*key).map_or(0, |flight| hasher.hash_one((&*flight.route, flight.question.as_asked())))
+        };
+        self.index.insert_unique(hash, key, rehash);
+        key
+    }
+
+    /// Sends a flight's first datagram, unless it is under way.
+    fn take_off(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get(key) else { return };
+        if flight.sent.is_empty() && flight.repeat == Some(now) {
+            self.send(key, now);
+        }
+    }
+
+    /// Something came back from the resolver at `place` in the route.
+    fn landed(&mut self, key: usize, place: usize, read: Result<Received, Unusable>, now: Instant) {
+        match read {
+            Ok(mut received) if received.outcome != Outcome::Failure => {
+                if let Some(flight) = self.flights.get(key) {
+                    self.upstream.keep(&flight.route, &flight.question, &mut received, now);
+                }
+                self.end(key, &received.answer);
+            }
+            Ok(received) => self.spent(key, place, Some(received.answer), now),
+            Err(Unusable::Truncated) => self.fetch(key, place),
+            Err(Unusable::Malformed | Unusable::Foreign) => self.spent(key, place, None, now),
+        }
+    }
+
+    /// The resolver at `place` is of no use for this question: the next is asked, or the clients hear what it said.
+    fn spent(&mut self, key: usize, place: usize, failure: Option<Arc<Answer>>, now: Instant) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        flight.spent |= 1 << place.min(63);
+        flight.failure = failure.or(flight.failure.take());
+        self.send(key, now);
+    }
+
+    /// Asks the resolver that serves this flight best; ends the flight if none is left.
+    fn send(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get(key) else { return };
+        if flight.fetching.is_some() {
+            return;
+        }
+        let usable = |place: &usize| {
+            let resolver = flight.route.resolvers().get(*place);
+            flight.spent & (1 << (*place).min(63)) == 0 && resolver.is_some_and(|r| !self.upstream.loops.is_looping(*r))
+        };
+        // Those not asked yet go first, then those that have not been silent, then the configuration's order.
+        let rank = |place: &usize| {
+            let asked = flight.sent.iter().filter(|sent| sent.resolver == *place).count();
+            let track = flight.route.resolvers().get(*place).and_then(|resolver| self.resolvers.get(resolver));
+            (asked, track.map_or(0, |track| track.silent))
+        };
+        let best = (0..flight.route.resolvers().len()).filter(usable).min_by_key(rank);
+        let Some((place, resolver)) = best.and_then(|place| Some((place, *flight.route.resolvers().get(place)?))) else {
+            let answer = flight.failure.clone().unwrap_or_else(|| servfail("no resolver gave a usable answer"));
+            return self.end(key, &answer);
+        };
+        if flight.sent.len() >= MAX_SENDS {
+            return;
+        }
+        let not: Vec<usize> = flight.sent.iter().map(|sent| sent.socket).collect();
+        let at = self.pool.place(resolver, key, &not, now, &mut self.random);
+        let message = flight.question.message(at.id);
+        if at.fresh {
+            self.actions.push(Action::Open { socket: at.socket, resolver });
+            self.next_sweep.get_or_insert(now + SWEEP);
+        }
+        self.actions.push(Action::Send { socket: at.socket, message });
+        let patience = self.resolvers.get(&resolver).map_or(FIRST_PATIENCE, Track::patience);
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.sent.push(Sent { socket: at.socket, id: at.id, resolver: place, at: now });
+            let doubled = patience * (1 << (flight.sent.len() - 1).min(MAX_SENDS));
+            flight.repeat = (flight.sent.len() < MAX_SENDS).then(|| now + doubled);
+            // The timer that is set may be for later: with several resolvers, this send has its own time to wait.
+            let flown = Flown { key, serial: flight.serial };
+            self.set_timer(flown);
+        }
+    }
+
+    /// Asks over TCP the resolver whose answer did not fit a datagram.
+    fn fetch(&mut self, key: usize, place: usize) {
+        let id = self.random.random();
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let Some(&resolver) = flight.route.resolvers().get(place) else { return };
+        if flight.fetching.is_some() {
+            return;
+        }
+        (flight.fetching, flight.repeat) = (Some((place, id)), None);
+        let flown = Flown { key, serial: flight.serial };
+        let message = flight.question.message(id);
+        self.actions.push(Action::Fetch { flight: flown, resolver, message, until: flight.ends });
+    }
+
+    /// A flight's time has come: who waited too long is told, and the question is repeated.
+    fn attend(&mut self, flown: Flown, now: Instant) {
+        let Some(flight) = self.flights.get_mut(flown.key) else { return };
+        while let Some((deadline, _)) = flight.waiters.front()
+            && *deadline <= now
+            && let Some((_, waiter)) = flight.waiters.pop_front()
+        {
+            let answer = flight.failure.clone().unwrap_or_else(|| servfail("no resolver answered in time"));
+            self.answered.push((waiter, answer));
+            self.waiting -= 1;
+        }
+        if flight.ends <= now {
+            let answer = servfail("no resolver answered in time");
+            return self.end(flown.key, &answer);
+        }
+        if flight.repeat.is_some_and(|due| due <= now) {
+            let last = flight.sent.last().and_then(|sent| flight.route.resolvers().get(sent.resolver));
+            if let Some(&resolver) = last {
+                self.resolvers.entry(resolver).or_default().silent += 1;
+            }
+            return self.send(flown.key, now);
+        }
+        self.set_timer(flown);
+    }
+
+    /// Sets the timer of a flight to what it waits for next.
+    fn set_timer(&mut self, flown: Flown) {
+        let Some(flight) = self.flight(flown) else { return };
+        let deadline = flight.waiters.front().map(|(deadline, _)| *deadline);
+        let due = [flight.repeat, deadline, Some(flight.ends)].into_iter().flatten().min();
+        self.timers.extend(due.map(|due| Reverse((due, flown))));
+    }
+
+    /// A flight ends: all who wait have `answer`, and what still comes for it is nobody's.
+    fn end(&mut self, key: usize, answer: &Arc<Answer>) {
+        let Some(flight) = self.flights.try_remove(key) else { return };
+        let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
+            entry.remove();
+        }
+        for sent in &flight.sent {
+            if self.pool.release(sent.socket, sent.id) {
+                self.actions.push(Action::Close { socket: sent.socket });
+            }
+        }
+        self.waiting -= flight.waiters.len();
+        self.answered.extend(flight.waiters.into_iter().map(|(_, waiter)| (waiter, Arc::clone(answer))));
+    }
+
+    /// The flight of this name, if it is still under way.
+    fn flight(&self, flown: Flown) -> Option<&Flight<W>> {
+        self.flights.get(flown.key).filter(|flight| flight.serial == flown.serial)
+    }
+}
+
+impl Track {
+    /// It answered after this long.
+    fn answered(&mut self, took: Duration) {
+        self.silent = 0;
+        // RFC 6298 section 2: an eighth of the new, seven of the old.
+        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+    }
+
+    /// How long it is waited for.
+    fn patience(&self) -> Duration {
+        self.usual.map_or(FIRST_PATIENCE, |usual| (usual * PATIENCE).clamp(LEAST_PATIENCE, MOST_PATIENCE))
+    }
+}
+
+/// No answer could be had.
+fn servfail(why: &'static str) -> Arc<Answer> {
+    Arc::new(Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::NO_REACHABLE_AUTHORITY, why)))
+}
