@@ -87,7 +87,10 @@ impl Resolver {
     ///
     /// # Errors
     /// The query itself, if the forwarder has no place for it.
-    #[expect(clippy::result_large_err, reason = "the caller still has to reply to it, and boxing would cost every forward")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the caller still has to reply to it, and boxing would cost every forward"
+    )]
     pub fn forward(&self, waiting: Waiting) -> Result<(), Waiting> {
         let Waiting { pending, .. } = &waiting;
         let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
@@ -122,7 +125,11 @@ impl Resolver {
         }
         let resolver = policy.routes().next().and_then(|route| route.resolvers().first().copied());
         let address = resolver.and_then(source_towards).ok_or(None)?;
-        if policy.clients().learn_self(address) || !policy.clients().self_unknown() { Ok(()) } else { Err(Some(address)) }
+        if policy.clients().learn_self(address) || !policy.clients().self_unknown() {
+            Ok(())
+        } else {
+            Err(Some(address))
+        }
     }
 
     /// Whether what resolvers are sent comes back to us.

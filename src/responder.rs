@@ -171,7 +171,15 @@ struct Hall<'a> {
 
 impl Hall<'_> {
     /// The reply of the zone that decides.
-    fn private(&self, query: &Query<'_>, transport: Transport, zone: &Zone, apex: usize, admitted: bool, out: &mut [u8]) -> Outcome {
+    fn private(
+        &self,
+        query: &Query<'_>,
+        transport: Transport,
+        zone: &Zone,
+        apex: usize,
+        admitted: bool,
+        out: &mut [u8],
+    ) -> Outcome {
         let place = Placement { age: 0, owner: (HEADER + apex) as u16, turn: self.turn };
         self.with_zone(zone, query.kind(), apex, admitted, |said| match said {
             Said::Answer(answer) => self.write(query, transport, answer, place, out),
@@ -182,13 +190,23 @@ impl Hall<'_> {
 
     /// The reply made of what a resolver said. Where its chain of CNAMEs enters a zone that exists for this client, the
     /// zone has the last word: the VPC's resolver does the same for a hosted zone.
-    fn forwarded(&self, query: &Query<'_>, who: Client, transport: Transport, answer: &Answer, age: u32, out: &mut [u8]) -> Outcome {
+    fn forwarded(
+        &self,
+        query: &Query<'_>,
+        who: Client,
+        transport: Transport,
+        answer: &Answer,
+        age: u32,
+        out: &mut [u8],
+    ) -> Outcome {
         let aliases = answer.aliases();
         if aliases.len() > MAX_CHAIN {
             return self.write(query, transport, &endless(), Placement::FRESH, out);
         }
         for (index, alias) in aliases.iter().enumerate() {
-            let Decision::Zone { zone, apex, admitted } = self.policy.decide(alias.target.as_wire(), who) else { continue };
+            let Decision::Zone { zone, apex, admitted } = self.policy.decide(alias.target.as_wire(), who) else {
+                continue;
+            };
             let links = aliases.get(..=index).unwrap_or_default();
             return self.with_zone(zone, query.kind(), apex, admitted, |said| match said {
                 Said::Answer(end) => {
@@ -203,7 +221,14 @@ impl Hall<'_> {
     }
 
     /// Hands what `zone` says of a name to `then`; `apex` is where the zone's name begins in it.
-    fn with_zone(&self, zone: &Zone, kind: u16, apex: usize, admitted: bool, then: impl FnOnce(Said<'_>) -> Outcome) -> Outcome {
+    fn with_zone(
+        &self,
+        zone: &Zone,
+        kind: u16,
+        apex: usize,
+        admitted: bool,
+        then: impl FnOnce(Said<'_>) -> Outcome,
+    ) -> Outcome {
         let standard = self.policy.standard();
         if !admitted {
             return then(zone.denial(standard));
@@ -215,7 +240,14 @@ impl Hall<'_> {
     }
 
     /// The query leaves the hall to wait for a resolver.
-    fn forward(&self, query: &Query<'_>, client: SocketAddr, transport: Transport, route: &Arc<Route>, now: Instant) -> Outcome {
+    fn forward(
+        &self,
+        query: &Query<'_>,
+        client: SocketAddr,
+        transport: Transport,
+        route: &Arc<Route>,
+        now: Instant,
+    ) -> Outcome {
         let Some(question) = Asked::by(query).to_question() else { return self.silent() };
         self.counts.forwarded.add(1);
         Outcome::Forward(Pending {
@@ -228,7 +260,14 @@ impl Hall<'_> {
         })
     }
 
-    fn write(&self, query: &Query<'_>, transport: Transport, answer: &Answer, place: Placement, out: &mut [u8]) -> Outcome {
+    fn write(
+        &self,
+        query: &Query<'_>,
+        transport: Transport,
+        answer: &Answer,
+        place: Placement,
+        out: &mut [u8],
+    ) -> Outcome {
         let length = answer.write(query, place, query.limit(transport), out);
         if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             self.counts.truncated.add(1);
@@ -236,7 +275,13 @@ impl Hall<'_> {
         if length == 0 { self.silent() } else { Outcome::Reply(length) }
     }
 
-    fn error(&self, query: &Query<'_>, transport: Transport, answer: impl std::borrow::Borrow<Answer>, out: &mut [u8]) -> Outcome {
+    fn error(
+        &self,
+        query: &Query<'_>,
+        transport: Transport,
+        answer: impl std::borrow::Borrow<Answer>,
+        out: &mut [u8],
+    ) -> Outcome {
         let answer = answer.borrow();
         let count = if answer.rcode() == rcode::REFUSED { &self.counts.refused } else { &self.counts.malformed };
         count.add(1);

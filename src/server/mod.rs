@@ -1,5 +1,7 @@
 //! The door: sockets outside, the responder inside. Bytes in, bytes out; nothing here knows DNS.
 
+pub mod door;
+
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 

@@ -67,7 +67,7 @@ impl Waker {
     fn wake(&self) {
         if self.sleeping.swap(false, Ordering::SeqCst) {
             // It can fail only when the counter is full, and then the thread is being woken already.
-            drop(self.event.write(1));
+            let _ = self.event.write(1);
         }
     }
 }
@@ -121,7 +121,9 @@ impl<W: Send + 'static> Exchange<W> {
                 self.waker.wake();
                 Ok(())
             }
-            Err(TrySendError::Full(Event::Ask { waiter, .. }) | TrySendError::Disconnected(Event::Ask { waiter, .. })) => {
+            Err(
+                TrySendError::Full(Event::Ask { waiter, .. }) | TrySendError::Disconnected(Event::Ask { waiter, .. }),
+            ) => {
                 self.upstream.waiting.fetch_sub(1, Ordering::Relaxed);
                 Err(waiter)
             }
@@ -180,7 +182,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
             let now = Instant::now();
             for event in ready.iter().take(count) {
                 match event.data() {
-                    WAKER => drop(self.waker.event.read()),
+                    WAKER => _ = self.waker.event.read(),
                     number @ STREAMS.. => self.advance(number, now),
                     number => self.receive(number as usize, &mut buffer, now),
                 }
@@ -260,7 +262,9 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     fn send(&mut self, number: usize, message: &[u8]) {
         let Some(Open { socket, .. }) = self.sockets.get(&number) else { return };
         // An error may be of the datagram before, and is gone once told; the second try is this one's own.
-        if socket.send(message).is_err() && socket.send(message).is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+        if socket.send(message).is_err()
+            && socket.send(message).is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+        {
             self.forwarder.unreachable(number, Instant::now());
         }
     }
@@ -268,7 +272,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     fn close(&mut self, number: usize) {
         if let Some(open) = self.sockets.remove(&number) {
             self.upstream.loops.closed(open.local);
-            drop(self.epoll.delete(open.socket.as_fd()));
+            let _ = self.epoll.delete(open.socket.as_fd());
         }
     }
 

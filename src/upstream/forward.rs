@@ -42,14 +42,36 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What must be done outside.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a socket connected to this resolver, and call it by this number.
-    Open { socket: usize, resolver: SocketAddr },
-    /// Send this message on that socket.
-    Send { socket: usize, message: Vec<u8> },
-    /// Close that socket.
-    Close { socket: usize },
-    /// Ask this resolver over TCP, and give up at `until`.
-    Fetch { flight: Flown, resolver: SocketAddr, message: Vec<u8>, until: Instant },
+    /// Open a socket.
+    Open {
+        /// What it will be called.
+        socket: usize,
+        /// Where it is connected to.
+        resolver: SocketAddr,
+    },
+    /// Send a datagram.
+    Send {
+        /// The socket it leaves by.
+        socket: usize,
+        /// Its content.
+        message: Vec<u8>,
+    },
+    /// Close a socket.
+    Close {
+        /// Its number, which may be given to another from now on.
+        socket: usize,
+    },
+    /// Ask over TCP.
+    Fetch {
+        /// For whom: what [`Forwarder::fetched`] is told.
+        flight: Flown,
+        /// Whom.
+        resolver: SocketAddr,
+        /// What.
+        message: Vec<u8>,
+        /// When to give up.
+        until: Instant,
+    },
 }
 
 /// Names a flight for as long as it lasts: its place, and a number no other flight ever has.
@@ -177,7 +199,9 @@ impl<W> Forwarder<W> {
         let Some(id) = reply::message_id(message) else { return };
         let Some(key) = self.pool.awaiting(socket, id) else { return };
         let Some(flight) = self.flights.get(key) else { return };
-        let Some(sent) = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied() else { return };
+        let Some(sent) = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied() else {
+            return;
+        };
         let read = reply::read(message, &flight.question);
         // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
         if read == Err(Unusable::Foreign) {
@@ -262,7 +286,8 @@ impl<W> Forwarder<W> {
     fn flight_for(&mut self, question: Question, route: Arc<Route>, ends: Instant, now: Instant) -> usize {
         let Self { flights, hasher, .. } = self;
         let hash = hasher.hash_one((&*route, question.as_asked()));
-        let same = |key: &usize| flights.get(*key).is_some_and(|flight| flight.question == question && flight.route == route);
+        let same =
+            |key: &usize| flights.get(*key).is_some_and(|flight| flight.question == question && flight.route == route);
         if let Some(key) = self.index.find(hash, same) {
             return *key;
         }
@@ -334,7 +359,8 @@ impl<W> Forwarder<W> {
             (asked, track.map_or(0, |track| track.silent))
         };
         let best = (0..flight.route.resolvers().len()).filter(usable).min_by_key(rank);
-        let Some((place, resolver)) = best.and_then(|place| Some((place, *flight.route.resolvers().get(place)?))) else {
+        let Some((place, resolver)) = best.and_then(|place| Some((place, *flight.route.resolvers().get(place)?)))
+        else {
             let answer = flight.failure.clone().unwrap_or_else(|| servfail("no resolver gave a usable answer"));
             return self.end(key, &answer);
         };

@@ -91,7 +91,8 @@ impl Loops {
         let probes = self.probes.load();
         let Some((_, resolver)) = probes.iter().find(|(probe, _)| probe.as_wire() == name) else { return false };
         if !self.is_looping(*resolver) {
-            let known = |known: &std::sync::Arc<Vec<SocketAddr>>| known.iter().copied().chain([*resolver]).collect::<Vec<_>>();
+            let known =
+                |known: &std::sync::Arc<Vec<SocketAddr>>| known.iter().copied().chain([*resolver]).collect::<Vec<_>>();
             self.looping.rcu(known);
             tracing::error!(
                 %resolver,

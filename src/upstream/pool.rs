@@ -50,7 +50,14 @@ pub struct Place {
 
 impl Pool {
     /// A place for a question of `flight` to `resolver`, on none of the sockets in `not`.
-    pub fn place(&mut self, resolver: SocketAddr, flight: usize, not: &[usize], now: Instant, random: &mut impl RngExt) -> Place {
+    pub fn place(
+        &mut self,
+        resolver: SocketAddr,
+        flight: usize,
+        not: &[usize],
+        now: Instant,
+        random: &mut impl RngExt,
+    ) -> Place {
         let open = self.open.entry(resolver).or_default();
         let picked = open.get(random.random_range(0..SOCKETS_PER_RESOLVER)).copied();
         let young = |socket: &Socket| now.saturating_duration_since(socket.opened) < SOCKET_LIFE;

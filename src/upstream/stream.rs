@@ -24,7 +24,8 @@ impl Exchange {
     /// # Errors
     /// What the kernel says when no connection can even be begun.
     pub fn begin(resolver: SocketAddr, message: &[u8]) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(resolver), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(resolver), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         match socket.connect(&resolver.into()) {
             Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(error),
             _ => {}
@@ -49,7 +50,9 @@ impl Exchange {
             match self.socket.write(rest) {
                 Ok(sent) => self.sent += sent,
                 // Not connected yet: the poll will tell.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(None),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(None);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

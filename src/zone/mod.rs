@@ -52,7 +52,13 @@ pub enum Said<'a> {
 
 impl Zone {
     /// What an allowed client hears about the zone's own name (`at_apex`) or one below it.
-    pub fn answer<'a>(&self, kind: u16, at_apex: bool, alias: &'a endpoint::Answers, standard: &'a Standard) -> Said<'a> {
+    pub fn answer<'a>(
+        &self,
+        kind: u16,
+        at_apex: bool,
+        alias: &'a endpoint::Answers,
+        standard: &'a Standard,
+    ) -> Said<'a> {
         if !at_apex {
             return Said::Answer(&standard.nxdomain);
         }

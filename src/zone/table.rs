@@ -80,7 +80,10 @@ impl Table {
 
     /// The names at and above `name` that somebody holds, longest first: where each begins in `name`, and its holders in
     /// the order they were entered. `name` is in wire form, lower case.
-    pub fn above<'t>(&'t self, name: &'t [u8]) -> impl Iterator<Item = (usize, impl Iterator<Item = Holder> + 't)> + 't {
+    pub fn above<'t>(
+        &'t self,
+        name: &'t [u8],
+    ) -> impl Iterator<Item = (usize, impl Iterator<Item = Holder> + 't)> + 't {
         let mut starts = [0_u8; MAX_LABELS + 1];
         let mut count = 0;
         for (slot, at) in starts.iter_mut().zip(labels(name)) {
