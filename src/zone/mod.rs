@@ -1,0 +1,3 @@
+//! Private hosted zones.
+
+pub mod bucket;
