@@ -136,7 +136,7 @@ impl Judge<'_> {
                 } else {
                     Problem::mistake(written.place.as_ref(), format!("{key} must be at most {}", limit.most))
                 };
-                self.problems.push(problem.hint(limit.reason));
+                self.problems.push(problem.hint(format!("{} to {}: {}", limit.least, limit.most, limit.reason)));
                 limit.default
             }
         }

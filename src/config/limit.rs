@@ -23,15 +23,20 @@ const fn limit(key: &'static str, default: u32, least: u32, most: u32, reason: &
 pub const UDP_THREADS: Limit =
     limit("server.udp-threads", 0, 0, 256, "0 is one for each core; more threads than cores only wait for each other");
 /// `server.receive-buffer-kb`.
-pub const RECEIVE_BUFFER: Limit =
-    limit("server.receive-buffer-kb", 4096, 64, 1_000_000, "the kernel takes at most 1 GiB for a socket");
+pub const RECEIVE_BUFFER: Limit = limit(
+    "server.receive-buffer-kb",
+    4096,
+    64,
+    1_000_000,
+    "a smaller buffer loses bursts, and the kernel takes at most 1 GiB",
+);
 /// `server.tcp-connections`.
 pub const TCP_CONNECTIONS: Limit = limit(
     "server.tcp-connections",
     1024,
     1,
     65_536,
-    "each costs a file descriptor; truncated answers need at least one",
+    "large answers need TCP, and each connection costs a file descriptor",
 );
 /// `server.tcp-connections-per-client`.
 pub const TCP_PER_CLIENT: Limit = limit(
@@ -39,27 +44,31 @@ pub const TCP_PER_CLIENT: Limit = limit(
     64,
     1,
     65_536,
-    "a client that got a truncated answer needs one; it must not take them all",
+    "a client needs one for a large answer, and must not take them all",
 );
 /// `server.tcp-idle-seconds`.
 pub const TCP_IDLE: Limit =
-    limit("server.tcp-idle-seconds", 10, 1, 3600, "an idle connection holds a place that another client needs");
+    limit("server.tcp-idle-seconds", 10, 1, 3600, "an idle connection holds the place of another client");
 /// `upstream.timeout-ms`.
 pub const TIMEOUT: Limit = limit(
     "upstream.timeout-ms",
     4000,
     100,
     30_000,
-    "a stub resolver gives up after 5 seconds, and nobody waits for 30",
+    "a resolver needs time to answer, and clients give up after 5 seconds or so",
 );
 /// `cache.size-mb`.
-pub const SIZE: Limit = limit("cache.size-mb", 32, 1, 65_536, "a cache beyond 64 GiB is a slip of a unit");
+pub const SIZE: Limit = limit("cache.size-mb", 32, 1, 65_536, "the unit is a mebibyte");
 /// `cache.min-ttl`.
-pub const MIN_TTL: Limit =
-    limit("cache.min-ttl", 0, 0, 3600, "an address that was moved stays wrong for clients for as long");
+pub const MIN_TTL: Limit = limit("cache.min-ttl", 0, 0, 3600, "an address that was moved stays wrong for as long");
 /// `cache.max-ttl`.
-pub const MAX_TTL: Limit =
-    limit("cache.max-ttl", 86_400, 1, 604_800, "0 would send every query on; RFC 8767 section 4 caps at seven days");
+pub const MAX_TTL: Limit = limit(
+    "cache.max-ttl",
+    86_400,
+    1,
+    604_800,
+    "0 would forward every query, and RFC 8767 section 4 caps at seven days",
+);
 /// `cache.max-negative-ttl`.
 pub const MAX_NEGATIVE_TTL: Limit =
     limit("cache.max-negative-ttl", 60, 0, 10_800, "RFC 2308 section 5 advises three hours at most");

@@ -36,7 +36,9 @@ impl NamesFile {
     /// Reads the file at `path`. If it cannot be read, [`File::check`] says so.
     pub fn read(path: &Path) -> Self {
         let source = source(path).map_err(|problem| {
-            problem.hint("a names file is relative to the file that names it, and phzd's user must be able to read it")
+            problem.hint(
+                "its path begins in the folder of the file that names it, and phzd's user must be able to read it",
+            )
         });
         Self { text: source }
     }

@@ -3,8 +3,15 @@
 /// The word of `known` that `word` is probably a slip of: at most a third of its letters differ.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
-    let near = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    let far = |candidate: &str| if is_part(word, candidate) { 1 } else { distance(word, candidate) };
+    let near = known.into_iter().map(|candidate| (far(candidate), candidate));
     near.filter(|&(far, _)| far <= limit).min_by_key(|&(far, _)| far).map(|(_, candidate)| candidate)
+}
+
+/// Whether one of the words is the other's beginning up to a hyphen, as `timeout` of `timeout-ms`.
+fn is_part(word: &str, candidate: &str) -> bool {
+    let begins = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('-'));
+    begins(word, candidate) || begins(candidate, word)
 }
 
 /// Levenshtein's distance, upper and lower case alike.
@@ -43,6 +50,7 @@ mod tests {
     #[test]
     fn only_a_slip_has_a_nearest_word() {
         assert_eq!(nearest("adresses", ["addresses", "name"]), Some("addresses"));
+        assert_eq!(nearest("timeout", ["ttl", "timeout-ms"]), Some("timeout-ms"));
         assert_eq!(nearest("colour", ["addresses", "name"]), None);
     }
 }

@@ -87,13 +87,18 @@ impl Place {
         Some((line + 1, before.chars().count() + 1))
     }
 
+    /// The whole line it begins on.
+    pub(super) fn line(&self) -> &str {
+        let (_, begin) = self.source.line_at(self.offset());
+        self.source.text.get(begin..).unwrap_or("").split('\n').next().unwrap_or("")
+    }
+
     /// The line it stands on with the place underlined.
     fn excerpt(&self) -> Option<Excerpt> {
         let (start, end) = self.span?;
         let (start, end) = (start as usize, end as usize);
         let (line, begin) = self.source.line_at(start);
-        let rest = self.source.text.get(begin..)?;
-        let whole = rest.split('\n').next().unwrap_or("").trim_end();
+        let whole = self.line().trim_end();
         let before = self.source.text.get(begin..start)?.chars().count();
         let inside = self.source.text.get(start..end).unwrap_or("");
         let marked = inside.split('\n').next().unwrap_or("").trim_end().chars().count();

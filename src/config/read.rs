@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::file::{
     Bucket, Cache, Endpoint, EndpointAddress, File, List, NamesFile, Origin, Rule, Server, Subnet, Upstream, Vpc,
@@ -44,13 +44,29 @@ const ADDRESS_KEYS: &[&str] = &["ip", "az-id"];
 
 /// Reads `source` into `file`, after what is there. Relative paths begin at `folder`.
 pub(super) fn read(source: &Arc<Source>, folder: &Path, file: &mut File) {
-    let (document, errors) = DeTable::parse_recoverable(source.text());
     file.sources.push(Arc::clone(source));
-    let broken = syntax::problems(source, &errors);
+    let (document, errors) = DeTable::parse_recoverable(source.text());
+    match syntax::repair(source.text(), &errors) {
+        None => read_document(source, folder, &document, &errors, file),
+        Some((text, told)) => {
+            let (document, errors) = DeTable::parse_recoverable(&text);
+            read_document(source, folder, &document, &[told, errors].concat(), file);
+        }
+    }
+}
+
+fn read_document(
+    source: &Arc<Source>,
+    folder: &Path,
+    document: &Spanned<DeTable<'_>>,
+    errors: &[toml::de::Error],
+    file: &mut File,
+) {
+    let broken = syntax::problems(source, errors);
     let mut reader = Reader { source, folder, broken: &broken, problems: Vec::new(), sources: Vec::new() };
     reader.document(document.get_ref(), file);
     let Reader { mut problems, mut sources, .. } = reader;
-    file.incomplete |= !broken.problems.is_empty();
+    file.incomplete |= broken.lost_a_table();
     file.problems.extend(broken.problems);
     file.problems.append(&mut problems);
     file.sources.append(&mut sources);
@@ -116,7 +132,7 @@ impl<'a> Reader<'a> {
                 _ => self.unknown_key(&entry, "[vpc]"),
             }
         }
-        into.origin.damaged |= self.problems.len() > before;
+        into.origin.damaged |= self.problems.len() > before || self.broken.touches(&place);
         into.origin.place.get_or_insert(place);
     }
 
@@ -209,6 +225,11 @@ impl<'a> Reader<'a> {
         table.iter().map(entry).filter(written).collect()
     }
 
+    /// A list's elements, without those that the parser made up.
+    fn elements(&self, array: &'a DeArray<'a>) -> Vec<&'a Spanned<DeValue<'a>>> {
+        array.iter().filter(|value| self.broken.trusts(&self.place(value))).collect()
+    }
+
     /// A table that stands once in a file.
     fn single(&mut self, entry: &Entry<'a>, mut read: impl FnMut(&mut Self, &'a DeTable<'a>, Place)) {
         let place = self.place(entry.value);
@@ -251,7 +272,7 @@ impl<'a> Reader<'a> {
         for entry in self.entries(table) {
             read(self, &entry);
         }
-        Origin { place: Some(place.clone()), damaged: self.problems.len() > before }
+        Origin { place: Some(place.clone()), damaged: self.problems.len() > before || self.broken.touches(place) }
     }
 
     fn unknown_table(&mut self, entry: &Entry<'_>) {
@@ -326,7 +347,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Lists add up over all files.
-    fn list(&mut self, entry: &Entry<'_>, into: &mut Option<List>) {
+    fn list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
         let DeValue::Array(array) = entry.value.get_ref() else {
             let hint = match entry.value.get_ref() {
                 DeValue::String(text) => format!("put it in brackets: {} = [{:?}]", entry.key, text.as_ref()),
@@ -335,18 +356,18 @@ impl<'a> Reader<'a> {
             return self.wrong_type(entry, entry.value, "a list of texts", &hint);
         };
         let mut texts = Vec::with_capacity(array.len());
-        for value in array.iter() {
+        for value in self.elements(array) {
             match value.get_ref() {
                 DeValue::String(text) => {
                     texts.push(Written { value: text.to_string(), place: Some(self.place(value)) });
                 }
-                _ => self.wrong_type(entry, value, "a list of texts", "put it in double quotes"),
+                _ => self.wrong_type(entry, value, "made of texts", "put it in double quotes"),
             }
         }
         self.add_up(entry, into, texts);
     }
 
-    fn text_or_list(&mut self, entry: &Entry<'_>, into: &mut Option<List>) {
+    fn text_or_list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
         match entry.value.get_ref() {
             DeValue::String(text) => {
                 let one = Written { value: text.to_string(), place: Some(self.place(entry.value)) };
@@ -368,7 +389,7 @@ impl<'a> Reader<'a> {
             return self.wrong_type(entry, entry.value, what, hint);
         };
         let mut addresses = Vec::with_capacity(array.len());
-        for value in array.iter() {
+        for value in self.elements(array) {
             let place = Some(self.place(value));
             let mut address = EndpointAddress::default();
             match value.get_ref() {
@@ -388,7 +409,7 @@ impl<'a> Reader<'a> {
                         self.push(Problem::mistake(place.as_ref(), "an address without ip").hint(hint));
                     }
                 }
-                _ => self.wrong_type(entry, value, what, hint),
+                _ => self.wrong_type(entry, value, "made of addresses", hint),
             }
             addresses.push(Written { value: address, place });
         }
@@ -414,12 +435,8 @@ impl<'a> Reader<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let found = if expected.starts_with("a list of") && !matches!(value.get_ref(), DeValue::Array(_)) {
-            format!("{} must be {expected}; this is {found}", entry.key)
-        } else {
-            format!("{} must be {expected}, not {found}", entry.key)
-        };
-        self.push(Problem::mistake(Some(&self.place(value)), found).hint(hint));
+        let message = format!("{} must be {expected}, not {found}", entry.key);
+        self.push(Problem::mistake(Some(&self.place(value)), message).hint(hint));
     }
 }
 

@@ -33,18 +33,24 @@ pub fn check(name: &str) -> Result<(), BadBucket> {
         ));
     }
     if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
-        let hint = "such a bucket of us-east-1 has no host name of its own; it is reached by path and needs no entry";
+        let hint = "only old buckets of us-east-1 have such names; they are reached by path and need no entry";
         return Err(BadBucket::new("has upper-case letters", hint));
     }
     if name.contains('_') {
-        let hint = "such a bucket of us-east-1 has no host name of its own; it is reached by path and needs no entry";
+        let hint = "only old buckets of us-east-1 have such names; they are reached by path and need no entry";
         return Err(BadBucket::new("has an underscore", hint));
     }
     if !name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
-        return Err(BadBucket::new("has a letter that S3 refuses", "a bucket's name has a-z, 0-9, '.' and '-' only"));
+        return Err(BadBucket::new(
+            "has a character that S3 refuses",
+            "a bucket's name has only a-z, 0-9, '.' and '-'",
+        ));
     }
     if !(3..=63).contains(&name.len()) {
-        return Err(BadBucket::new("is not 3 to 63 letters long", "look for a slip, or letters left over"));
+        return Err(BadBucket::new(
+            "is not 3 to 63 characters long",
+            "look for a slip; longer names of old are reached by path and need no entry",
+        ));
     }
     let edges = [name.bytes().next(), name.bytes().last()];
     if !edges.iter().flatten().all(u8::is_ascii_alphanumeric) {
@@ -254,8 +260,8 @@ mod tests {
             (long.as_str(), "3 to 63"),
             ("Bucket", "upper-case"),
             ("my_bucket", "underscore"),
-            ("my bucket", "letter that S3 refuses"),
-            ("bücket", "letter that S3 refuses"),
+            ("my bucket", "character that S3 refuses"),
+            ("bücket", "character that S3 refuses"),
             ("-bucket", "begin and end"),
             ("bucket.", "begin and end"),
             ("my..bucket", "two dots"),

@@ -142,7 +142,7 @@ fn not_an_address(text: &str, example: &str) -> Wrong {
     let hint = if text.contains('/') {
         "write one address, not a block".to_owned()
     } else if host {
-        format!("write an address as {example}: names are not resolved, the answer might come from here")
+        format!("write an address as {example}: a name would have to be resolved first")
     } else {
         format!("write an address as {example}")
     };

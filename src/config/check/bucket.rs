@@ -45,6 +45,9 @@ impl Judge<'_> {
         let file = self.file;
         let mut names: HashMap<&str, &Written<String>> = HashMap::new();
         let mut endpoints = Vec::new();
+        // A bucket whose endpoint is a slip may have meant any of them.
+        let named = |text: &Written<String>| file.endpoints.iter().any(|it| name_of(it) == Some(text.value.as_str()));
+        let all_known = !file.incomplete && file.buckets.iter().all(|it| it.endpoint.as_ref().is_none_or(named));
         for endpoint in &file.endpoints {
             let name = self.required(&endpoint.name, &endpoint.origin, "name");
             if let Some(name) = name {
@@ -55,7 +58,7 @@ impl Judge<'_> {
                     self.problems.push(problem.hint("give each a name of its own, or one endpoint all addresses"));
                 }
                 let used = |bucket: &file::Bucket| bucket.endpoint.as_ref().is_none_or(|used| used.value == name.value);
-                if !self.file.incomplete && !file.buckets.iter().any(used) {
+                if all_known && !file.buckets.iter().any(used) {
                     let problem =
                         Problem::warning(name.place.as_ref(), format!("no bucket uses the endpoint {:?}", name.value));
                     self.problems.push(problem.hint("name it as a bucket's endpoint, or remove it"));
@@ -371,7 +374,10 @@ impl Judge<'_> {
                         format!("{name} is configured twice for the same clients")
                     };
                     let problem = Problem::mistake(place.as_ref(), message).note(other_place.as_ref(), "the other is here");
-                    problem.hint("remove one, or let their allow lists share no client")
+                    problem.hint(match other == index {
+                        true => "remove one",
+                        false => "remove one, or let their allow lists share no client",
+                    })
                 })
             });
             self.problems.extend(clash.or_else(|| disagreement(buckets, index, earliest.0, name, place.as_ref())));
@@ -423,7 +429,9 @@ fn near_hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone, what:
         (Some(near), _) => format!("did you mean {near:?}?"),
         (None, None) => format!("there is no [[{what}]] yet: add one with name = {word:?}"),
         (None, Some(_)) => {
-            let named: Vec<String> = known.take(5).map(|name| format!("{name:?}")).collect();
+            let mut named: Vec<String> = known.map(|name| format!("{name:?}")).collect();
+            named.dedup();
+            named.truncate(5);
             format!("add a [[{what}]] of that name, or use {}", named.join(", "))
         }
     }

@@ -46,16 +46,18 @@ impl Judge<'_> {
     fn domain(&mut self, text: &Written<String>) -> Option<Name> {
         let bare =
             text.value.strip_prefix("*.").or_else(|| text.value.strip_prefix('.')).filter(|bare| !bare.is_empty());
-        let strange = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_' | '.');
-        let reason = match text.value.parse::<Name>() {
-            Ok(name) if bare.is_none() && !text.value.contains(strange) => return Some(name),
-            Ok(_) => None,
-            Err(error) => Some(error.to_string()),
-        };
+        let strange =
+            text.value.contains(|letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_' | '.'));
+        if let Ok(name) = text.value.parse::<Name>()
+            && bare.is_none()
+            && !strange
+        {
+            return Some(name);
+        }
         let problem = Problem::mistake(text.place.as_ref(), format!("{:?} is not a domain", text.value));
-        self.problems.push(match (bare, reason) {
+        self.problems.push(match (bare, strange) {
             (Some(bare), _) => problem.hint(format!("a rule covers all below its domain: write {bare:?}")),
-            (None, Some(reason)) if !text.value.contains(strange) => problem.hint(reason),
+            (None, false) => problem.hint("a label between dots has 1 to 63 letters, and the whole at most 253"),
             _ => problem.hint("write a domain as \"corp.example\", in letters, digits and hyphens"),
         });
         None
