@@ -1,1 +1,3 @@
-//! x
+//! The integration tests: one binary, whose contents are this list.
+
+mod config;

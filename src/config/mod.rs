@@ -5,12 +5,29 @@
 //! the place where it stood, `check` judges them all and reports every mistake at once, and the [`Config`] that
 //! comes out cannot hold a wrong value. `check`, `run` and a reload are one and the same code.
 
+mod check;
+pub mod file;
+pub mod limit;
+mod load;
+mod machine;
+mod near;
+mod problem;
+mod read;
+mod syntax;
+
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::wire::Name;
+
+pub use check::Checked;
+pub use file::File;
+pub use machine::Machine;
+pub use problem::{Place, Problem, Problems, Severity, Source};
+pub use read::KEYS;
 
 /// A configuration without mistakes. Indexes between its lists are always in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +48,26 @@ pub struct Config {
     pub buckets: Vec<Bucket>,
     /// Resolver rules.
     pub rules: Vec<Rule>,
+}
+
+impl Config {
+    /// Reads and judges the file at `path` and its drop-ins, for this machine; warnings come with the configuration.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once, a missing file among them.
+    pub fn load(path: &Path) -> Checked {
+        File::load(path).check(&Machine::here())
+    }
+
+    /// Reads and judges one TOML text for this machine; `name` is what messages call it.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once.
+    pub fn parse(name: &str, text: &str) -> Checked {
+        File::parse(name, text).check(&Machine::here())
+    }
 }
 
 /// `[server]`.

@@ -3,6 +3,7 @@
 //! Pure and synchronous. Which zone decides is the policy's business; here a zone that decides gives its answer, and
 //! there is always one: nothing falls through to a wider zone or to the public name.
 
+pub mod bucket;
 pub mod table;
 
 use crate::client::AudienceId;

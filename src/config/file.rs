@@ -1,0 +1,233 @@
+//! The configuration as written: every value with the place where it stands, and nothing judged yet.
+//!
+//! It comes from TOML ([`File::parse`], [`File::load`]) or is built in code, where values have no place. What could not
+//! be read is remembered in it; [`File::check`] reports that together with all it finds itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::problem::{Place, Problem, Source};
+
+/// A value and where it was written; made with `into()` where no file holds it.
+#[derive(Debug, Clone)]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands; `None` in a configuration built in code.
+    pub place: Option<Place>,
+}
+
+impl<T> Written<T> {
+    /// Another value, of the same place.
+    pub fn with<U>(&self, value: U) -> Written<U> {
+        Written { value, place: self.place.clone() }
+    }
+}
+
+impl<T> From<T> for Written<T> {
+    fn from(value: T) -> Self {
+        Self { value, place: None }
+    }
+}
+
+impl From<&str> for Written<String> {
+    fn from(value: &str) -> Self {
+        value.to_owned().into()
+    }
+}
+
+/// A list of texts.
+pub type List = Written<Vec<Written<String>>>;
+
+impl<const N: usize> From<[&str; N]> for List {
+    fn from(values: [&str; N]) -> Self {
+        values.map(Into::into).to_vec().into()
+    }
+}
+
+/// Where a table came from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Its header, or for a table without one the whole file.
+    pub place: Option<Place>,
+    /// A mistake was found in it while it was read: what seems absent may be only unreadable.
+    pub damaged: bool,
+}
+
+/// A whole configuration as written.
+#[derive(Debug, Clone, Default)]
+pub struct File {
+    /// `[server]`.
+    pub server: Server,
+    /// `[vpc]`.
+    pub vpc: Vpc,
+    /// `[upstream]`.
+    pub upstream: Upstream,
+    /// `[cache]`.
+    pub cache: Cache,
+    /// Every `[[subnet]]`.
+    pub subnets: Vec<Subnet>,
+    /// Every `[[endpoint]]`.
+    pub endpoints: Vec<Endpoint>,
+    /// Every `[[bucket]]`.
+    pub buckets: Vec<Bucket>,
+    /// Every `[[rule]]`.
+    pub rules: Vec<Rule>,
+    /// The texts it was read from, in the order of reading; empty in code.
+    pub sources: Vec<Arc<Source>>,
+    /// Mistakes and warnings found while reading; empty in code.
+    pub problems: Vec<Problem>,
+    /// Some text could not be read at all, so nothing may be called absent; false in code.
+    pub incomplete: bool,
+}
+
+impl File {
+    /// Reads one TOML text; `name` is what messages call it, and names files are looked for beside it. Mistakes are kept
+    /// for [`File::check`].
+    pub fn parse(name: &str, text: &str) -> Self {
+        super::load::parse(name, text)
+    }
+
+    /// Reads the file at `path` and its drop-ins: beside `phzd.toml`, every `phzd.d/*.toml` in name order. Mistakes, a
+    /// missing file among them, are kept for [`File::check`].
+    pub fn load(path: &Path) -> Self {
+        super::load::load(path)
+    }
+}
+
+/// `[server]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// `ADDRESS[:PORT]`.
+    pub listen: Option<List>,
+    /// CIDR blocks.
+    pub clients: Option<List>,
+    /// 0: the number of cores.
+    pub udp_threads: Option<Written<i64>>,
+    /// Kibibytes.
+    pub receive_buffer_kb: Option<Written<i64>>,
+    /// TCP connections in all.
+    pub tcp_connections: Option<Written<i64>>,
+    /// TCP connections of one client.
+    pub tcp_connections_per_client: Option<Written<i64>>,
+    /// Seconds.
+    pub tcp_idle_seconds: Option<Written<i64>>,
+}
+
+/// `[vpc]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Vpc {
+    /// Where the table is.
+    pub origin: Origin,
+    /// Region of buckets that give none.
+    pub region: Option<Written<String>>,
+    /// CIDR blocks, the primary one first.
+    pub cidrs: Option<List>,
+    /// `self`: an address.
+    pub self_address: Option<Written<String>>,
+    /// CIDR blocks.
+    pub behind_self: Option<List>,
+    /// `ADDRESS[:PORT]`.
+    pub resolvers: Option<List>,
+}
+
+/// `[upstream]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Upstream {
+    /// Milliseconds.
+    pub timeout_ms: Option<Written<i64>>,
+}
+
+/// `[cache]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    /// Mebibytes.
+    pub size_mb: Option<Written<i64>>,
+    /// Seconds.
+    pub min_ttl: Option<Written<i64>>,
+    /// Seconds.
+    pub max_ttl: Option<Written<i64>>,
+    /// Seconds.
+    pub max_negative_ttl: Option<Written<i64>>,
+}
+
+/// `[[subnet]]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Subnet {
+    /// Where the table is.
+    pub origin: Origin,
+    /// Its name.
+    pub name: Option<Written<String>>,
+    /// CIDR blocks; a single one may stand without brackets.
+    pub cidr: Option<List>,
+    /// Availability Zone id.
+    pub az_id: Option<Written<String>>,
+}
+
+/// `[[endpoint]]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoint {
+    /// Where the table is.
+    pub origin: Origin,
+    /// Its name.
+    pub name: Option<Written<String>>,
+    /// Its network interfaces.
+    pub addresses: Option<Written<Vec<Written<EndpointAddress>>>>,
+    /// Seconds.
+    pub ttl: Option<Written<i64>>,
+}
+
+/// One of an endpoint's `addresses`: an address alone, or `{ ip, az-id }`.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointAddress {
+    /// An address.
+    pub ip: Option<Written<String>>,
+    /// Availability Zone id.
+    pub az_id: Option<Written<String>>,
+}
+
+impl<const N: usize> From<[&str; N]> for Written<Vec<Written<EndpointAddress>>> {
+    fn from(values: [&str; N]) -> Self {
+        let address = |ip: &str| EndpointAddress { ip: Some(ip.into()), az_id: None }.into();
+        values.map(address).to_vec().into()
+    }
+}
+
+/// `[[bucket]]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Bucket {
+    /// Where the table is.
+    pub origin: Origin,
+    /// Bucket names.
+    pub names: Option<List>,
+    /// A file of bucket names.
+    pub names_file: Option<Written<NamesFile>>,
+    /// Name of an endpoint.
+    pub endpoint: Option<Written<String>>,
+    /// Region of the buckets, if not the VPC's.
+    pub region: Option<Written<String>>,
+    /// Subnet names and CIDR blocks.
+    pub allow: Option<List>,
+    /// What other clients get.
+    pub others: Option<Written<String>>,
+    /// What names below the buckets' get.
+    pub below: Option<Written<String>>,
+}
+
+/// A file of bucket names, one a line, as it was read. Its lines are looked at where they lie: there may be a million.
+#[derive(Debug, Clone)]
+pub struct NamesFile {
+    /// Its text, or why it could not be read.
+    pub text: Result<Arc<Source>, Problem>,
+}
+
+/// `[[rule]]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Rule {
+    /// Where the table is.
+    pub origin: Origin,
+    /// A domain.
+    pub domain: Option<Written<String>>,
+    /// `ADDRESS[:PORT]`.
+    pub targets: Option<List>,
+}

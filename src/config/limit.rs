@@ -1,0 +1,104 @@
+//! Every number of the configuration: its default, its bounds, and why they are where they are.
+
+/// What a number may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Table and key, as `server.udp-threads`.
+    pub key: &'static str,
+    /// Its value where the file says nothing.
+    pub default: u32,
+    /// The smallest legal value.
+    pub least: u32,
+    /// The largest legal value.
+    pub most: u32,
+    /// Why the bounds are where they are.
+    pub reason: &'static str,
+}
+
+const fn limit(key: &'static str, default: u32, least: u32, most: u32, reason: &'static str) -> Limit {
+    Limit { key, default, least, most, reason }
+}
+
+/// `server.udp-threads`; 0 is one for each core.
+pub const UDP_THREADS: Limit =
+    limit("server.udp-threads", 0, 0, 256, "0 is one for each core; more threads than cores only wait for each other");
+/// `server.receive-buffer-kb`.
+pub const RECEIVE_BUFFER: Limit = limit(
+    "server.receive-buffer-kb",
+    4096,
+    64,
+    1_000_000,
+    "a smaller buffer loses bursts, and the kernel takes at most 1 GiB",
+);
+/// `server.tcp-connections`.
+pub const TCP_CONNECTIONS: Limit = limit(
+    "server.tcp-connections",
+    1024,
+    1,
+    65_536,
+    "large answers need TCP, and each connection costs a file descriptor",
+);
+/// `server.tcp-connections-per-client`.
+pub const TCP_PER_CLIENT: Limit = limit(
+    "server.tcp-connections-per-client",
+    64,
+    1,
+    65_536,
+    "a client needs one for a large answer, and must not take them all",
+);
+/// `server.tcp-idle-seconds`.
+pub const TCP_IDLE: Limit =
+    limit("server.tcp-idle-seconds", 10, 1, 3600, "an idle connection holds the place of another client");
+/// `upstream.timeout-ms`.
+pub const TIMEOUT: Limit = limit(
+    "upstream.timeout-ms",
+    4000,
+    100,
+    30_000,
+    "a resolver needs time to answer, and clients give up after 5 seconds or so",
+);
+/// `cache.size-mb`.
+pub const SIZE: Limit = limit("cache.size-mb", 32, 1, 65_536, "the unit is a mebibyte");
+/// `cache.min-ttl`.
+pub const MIN_TTL: Limit = limit("cache.min-ttl", 0, 0, 3600, "an address that was moved stays wrong for as long");
+/// `cache.max-ttl`.
+pub const MAX_TTL: Limit = limit(
+    "cache.max-ttl",
+    86_400,
+    1,
+    604_800,
+    "0 would forward every query, and RFC 8767 section 4 caps at seven days",
+);
+/// `cache.max-negative-ttl`.
+pub const MAX_NEGATIVE_TTL: Limit =
+    limit("cache.max-negative-ttl", 60, 0, 10_800, "RFC 2308 section 5 advises three hours at most");
+/// `ttl` of an `[[endpoint]]`.
+pub const ENDPOINT_TTL: Limit =
+    limit("endpoint.ttl", 60, 0, 86_400, "clients keep an address that is gone for as long");
+
+/// All of them.
+pub const LIMITS: &[Limit] = &[
+    UDP_THREADS,
+    RECEIVE_BUFFER,
+    TCP_CONNECTIONS,
+    TCP_PER_CLIENT,
+    TCP_IDLE,
+    TIMEOUT,
+    SIZE,
+    MIN_TTL,
+    MAX_TTL,
+    MAX_NEGATIVE_TTL,
+    ENDPOINT_TTL,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_lies_within_its_bounds() {
+        for limit in LIMITS {
+            assert!((limit.least..=limit.most).contains(&limit.default), "{limit:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! From disk to [`File`]: the main file, its drop-in folder, and the names files they name.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::{File, NamesFile};
+use super::problem::{Place, Problem, Source};
+use super::read;
+
+/// One text alone; names files are relative to where `name` says it is.
+pub(super) fn parse(name: &str, text: &str) -> File {
+    let mut file = File::default();
+    read::read(&Source::new(name, text), folder_of(Path::new(name)), &mut file);
+    file
+}
+
+/// The main file and its drop-ins.
+pub(super) fn load(path: &Path) -> File {
+    let mut file = File::default();
+    let hint = "create it, or name another file; the package's example is /usr/share/doc/phzd/phzd.toml";
+    add(path, hint, &mut file);
+    match drop_ins(&path.with_extension("d")) {
+        Ok(paths) => paths.iter().for_each(|path| add(path, "a drop-in must be a file this user may read", &mut file)),
+        Err(problem) => {
+            file.incomplete = true;
+            file.problems.push(*problem);
+        }
+    }
+    file
+}
+
+impl NamesFile {
+    /// Reads the file at `path`. If it cannot be read, [`File::check`] says so.
+    pub fn read(path: &Path) -> Self {
+        let source = source(path).map_err(|problem| {
+            problem.hint(
+                "its path begins in the folder of the file that names it, and phzd's user must be able to read it",
+            )
+        });
+        Self { text: source }
+    }
+}
+
+/// The folder in which a file's relative paths begin.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// Reads one TOML file into what was read before it.
+fn add(path: &Path, hint: &str, file: &mut File) {
+    match source(path) {
+        Ok(source) => {
+            warn_if_anyone_may_write(path, &source, file);
+            read::read(&source, folder_of(path), file);
+        }
+        Err(problem) => {
+            file.incomplete = true;
+            // The place of a file that is not text is more than its name, and says enough.
+            let located = problem.place().is_some_and(|place| place.line_and_column().is_some());
+            file.problems.push(if located { problem } else { problem.hint(hint) });
+        }
+    }
+}
+
+/// The drop-ins in `folder`, in name order; none if there is no such folder.
+fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
+    let unreadable = |error: io::Error| {
+        let place = Place::whole(&Source::new(folder.display().to_string(), ""));
+        let problem = Problem::mistake(Some(&place), format!("the drop-in folder cannot be read: {}", reason(&error)));
+        Box::new(problem.hint("make it a folder this user may read, or remove it"))
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        // As a shell's `*.toml` would: what an editor hides while it saves is not a drop-in.
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The text of the file at `path`.
+fn source(path: &Path) -> Result<Arc<Source>, Problem> {
+    let name = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| {
+        Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {}", reason(&error)))
+    })?;
+    String::from_utf8(bytes).map(|text| Source::new(&name, text)).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let source = Source::new(&name, String::from_utf8_lossy(error.as_bytes()));
+        let place = Place::new(&source, good..good + '\u{fffd}'.len_utf8());
+        Problem::mistake(Some(&place), "the file is not UTF-8 text").hint("save it as UTF-8")
+    })
+}
+
+/// Whoever may write the file may send every client anywhere.
+fn warn_if_anyone_may_write(path: &Path, source: &Arc<Source>, file: &mut File) {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o002 != 0 {
+        let problem = Problem::warning(Some(&Place::whole(source)), "every user of this machine may write this file");
+        file.problems.push(problem.hint(format!("chmod o-w {}", path.display())));
+    }
+}
+
+/// What an operating system's error means, in words.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".into(),
+        io::ErrorKind::IsADirectory => "it is a folder".into(),
+        io::ErrorKind::NotADirectory => "it is not a folder".into(),
+        _ => error.to_string(),
+    }
+}

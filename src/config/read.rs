@@ -1,0 +1,457 @@
+//! From TOML to [`File`]: walked key by key, so that every value keeps its place and every mistake is found at once.
+//!
+//! serde's derived readers stop at the first mistake, and forget places where a table can be one of several things.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::file::{
+    Bucket, Cache, Endpoint, EndpointAddress, File, List, NamesFile, Origin, Rule, Server, Subnet, Upstream, Vpc,
+    Written,
+};
+use super::near::nearest;
+use super::problem::{Place, Problem, Source};
+use super::syntax::{self, Broken};
+
+/// Every table and its keys; a table in double brackets may stand several times.
+pub const KEYS: &[(&str, &[&str])] = &[
+    (
+        "[server]",
+        &[
+            "listen",
+            "clients",
+            "udp-threads",
+            "receive-buffer-kb",
+            "tcp-connections",
+            "tcp-connections-per-client",
+            "tcp-idle-seconds",
+        ],
+    ),
+    ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers"]),
+    ("[upstream]", &["timeout-ms"]),
+    ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
+    ("[[subnet]]", &["name", "cidr", "az-id"]),
+    ("[[endpoint]]", &["name", "addresses", "ttl"]),
+    ("[[bucket]]", &["names", "names-file", "endpoint", "region", "allow", "others", "below"]),
+    ("[[rule]]", &["domain", "targets"]),
+];
+
+/// The keys of an endpoint's address that is written as a table.
+const ADDRESS_KEYS: &[&str] = &["ip", "az-id"];
+
+/// Reads `source` into `file`, after what is there. Relative paths begin at `folder`.
+pub(super) fn read(source: &Arc<Source>, folder: &Path, file: &mut File) {
+    file.sources.push(Arc::clone(source));
+    let (document, errors) = DeTable::parse_recoverable(source.text());
+    match syntax::repair(source.text(), &errors) {
+        None => read_document(source, folder, &document, &errors, file),
+        Some((text, told)) => {
+            let (document, errors) = DeTable::parse_recoverable(&text);
+            read_document(source, folder, &document, &[told, errors].concat(), file);
+        }
+    }
+}
+
+fn read_document(
+    source: &Arc<Source>,
+    folder: &Path,
+    document: &Spanned<DeTable<'_>>,
+    errors: &[toml::de::Error],
+    file: &mut File,
+) {
+    let broken = syntax::problems(source, errors);
+    let mut reader = Reader { source, folder, broken: &broken, problems: Vec::new(), sources: Vec::new() };
+    reader.document(document.get_ref(), file);
+    let Reader { mut problems, mut sources, .. } = reader;
+    file.incomplete |= broken.lost_a_table();
+    file.problems.extend(broken.problems);
+    file.problems.append(&mut problems);
+    file.sources.append(&mut sources);
+}
+
+/// A value under its key.
+struct Entry<'a> {
+    key: &'a str,
+    key_place: Place,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+struct Reader<'a> {
+    source: &'a Arc<Source>,
+    folder: &'a Path,
+    broken: &'a Broken,
+    problems: Vec<Problem>,
+    /// The names files read on the way.
+    sources: Vec<Arc<Source>>,
+}
+
+impl<'a> Reader<'a> {
+    fn document(&mut self, document: &'a DeTable<'a>, file: &mut File) {
+        for entry in self.entries(document) {
+            match entry.key {
+                "server" => self.single(&entry, |this, table, _| this.server(table, &mut file.server)),
+                "vpc" => self.single(&entry, |this, table, place| this.vpc(table, place, &mut file.vpc)),
+                "upstream" => self.single(&entry, |this, table, _| this.upstream(table, &mut file.upstream)),
+                "cache" => self.single(&entry, |this, table, _| this.cache(table, &mut file.cache)),
+                "subnet" => self.several(&entry, |this, table| file.subnets.push(this.subnet(table))),
+                "endpoint" => self.several(&entry, |this, table| file.endpoints.push(this.endpoint(table))),
+                "bucket" => self.several(&entry, |this, table| file.buckets.push(this.bucket(table))),
+                "rule" => self.several(&entry, |this, table| file.rules.push(this.rule(table))),
+                _ => self.unknown_table(&entry),
+            }
+        }
+    }
+
+    fn server(&mut self, table: &'a DeTable<'a>, into: &mut Server) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "listen" => self.list(&entry, &mut into.listen),
+                "clients" => self.list(&entry, &mut into.clients),
+                "udp-threads" => self.number(&entry, &mut into.udp_threads),
+                "receive-buffer-kb" => self.number(&entry, &mut into.receive_buffer_kb),
+                "tcp-connections" => self.number(&entry, &mut into.tcp_connections),
+                "tcp-connections-per-client" => self.number(&entry, &mut into.tcp_connections_per_client),
+                "tcp-idle-seconds" => self.number(&entry, &mut into.tcp_idle_seconds),
+                _ => self.unknown_key(&entry, "[server]"),
+            }
+        }
+    }
+
+    fn vpc(&mut self, table: &'a DeTable<'a>, place: Place, into: &mut Vpc) {
+        let before = self.problems.len();
+        for entry in self.entries(table) {
+            match entry.key {
+                "region" => self.text(&entry, &mut into.region),
+                "cidrs" => self.list(&entry, &mut into.cidrs),
+                "self" => self.text(&entry, &mut into.self_address),
+                "behind-self" => self.list(&entry, &mut into.behind_self),
+                "resolvers" => self.list(&entry, &mut into.resolvers),
+                _ => self.unknown_key(&entry, "[vpc]"),
+            }
+        }
+        into.origin.damaged |= self.problems.len() > before || self.broken.touches(&place);
+        into.origin.place.get_or_insert(place);
+    }
+
+    fn upstream(&mut self, table: &'a DeTable<'a>, into: &mut Upstream) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "timeout-ms" => self.number(&entry, &mut into.timeout_ms),
+                _ => self.unknown_key(&entry, "[upstream]"),
+            }
+        }
+    }
+
+    fn cache(&mut self, table: &'a DeTable<'a>, into: &mut Cache) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "size-mb" => self.number(&entry, &mut into.size_mb),
+                "min-ttl" => self.number(&entry, &mut into.min_ttl),
+                "max-ttl" => self.number(&entry, &mut into.max_ttl),
+                "max-negative-ttl" => self.number(&entry, &mut into.max_negative_ttl),
+                _ => self.unknown_key(&entry, "[cache]"),
+            }
+        }
+    }
+
+    fn subnet(&mut self, table: Table<'a>) -> Subnet {
+        let mut into = Subnet::default();
+        into.origin = self.walk(&table, |this, entry| match entry.key {
+            "name" => this.text(entry, &mut into.name),
+            "cidr" => this.text_or_list(entry, &mut into.cidr),
+            "az-id" => this.text(entry, &mut into.az_id),
+            _ => this.unknown_key(entry, "[[subnet]]"),
+        });
+        into
+    }
+
+    fn endpoint(&mut self, table: Table<'a>) -> Endpoint {
+        let mut into = Endpoint::default();
+        into.origin = self.walk(&table, |this, entry| match entry.key {
+            "name" => this.text(entry, &mut into.name),
+            "addresses" => this.addresses(entry, &mut into.addresses),
+            "ttl" => this.number(entry, &mut into.ttl),
+            _ => this.unknown_key(entry, "[[endpoint]]"),
+        });
+        into
+    }
+
+    fn bucket(&mut self, table: Table<'a>) -> Bucket {
+        let mut into = Bucket::default();
+        into.origin = self.walk(&table, |this, entry| match entry.key {
+            "names" => this.list(entry, &mut into.names),
+            "names-file" => this.names_file(entry, &mut into.names_file),
+            "endpoint" => this.text(entry, &mut into.endpoint),
+            "region" => this.text(entry, &mut into.region),
+            "allow" => this.list(entry, &mut into.allow),
+            "others" => this.text(entry, &mut into.others),
+            "below" => this.text(entry, &mut into.below),
+            _ => this.unknown_key(entry, "[[bucket]]"),
+        });
+        into
+    }
+
+    fn rule(&mut self, table: Table<'a>) -> Rule {
+        let mut into = Rule::default();
+        into.origin = self.walk(&table, |this, entry| match entry.key {
+            "domain" => this.text(entry, &mut into.domain),
+            "targets" => this.list(entry, &mut into.targets),
+            _ => this.unknown_key(entry, "[[rule]]"),
+        });
+        into
+    }
+}
+
+/// A table and the place of its header.
+type Table<'a> = (&'a DeTable<'a>, Place);
+
+/// Tables.
+impl<'a> Reader<'a> {
+    fn place(&self, value: &Spanned<DeValue<'_>>) -> Place {
+        Place::new(self.source, value.span())
+    }
+
+    fn entries(&self, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
+        let entry = |(key, value): (&'a Spanned<std::borrow::Cow<'a, str>>, _)| Entry {
+            key: key.get_ref(),
+            key_place: Place::new(self.source, key.span()),
+            value,
+        };
+        let written =
+            |entry: &Entry<'_>| self.broken.trusts(&entry.key_place) && self.broken.trusts(&self.place(entry.value));
+        table.iter().map(entry).filter(written).collect()
+    }
+
+    /// A list's elements, without those that the parser made up.
+    fn elements(&self, array: &'a DeArray<'a>) -> Vec<&'a Spanned<DeValue<'a>>> {
+        array.iter().filter(|value| self.broken.trusts(&self.place(value))).collect()
+    }
+
+    /// A table that stands once in a file.
+    fn single(&mut self, entry: &Entry<'a>, mut read: impl FnMut(&mut Self, &'a DeTable<'a>, Place)) {
+        let place = self.place(entry.value);
+        match entry.value.get_ref() {
+            DeValue::Table(table) => read(self, table, place),
+            _ => self.push(
+                Problem::mistake(Some(&place), format!("[{}] is one table", entry.key))
+                    .hint(format!("write [{}] above its keys", entry.key)),
+            ),
+        }
+    }
+
+    /// A table that may stand several times.
+    fn several(&mut self, entry: &Entry<'a>, mut read: impl FnMut(&mut Self, Table<'a>)) {
+        let key = entry.key;
+        let wrong = |place: &Place| {
+            let message = format!("there may be several of [[{key}]], so it stands in double brackets");
+            Problem::mistake(Some(place), message).hint(format!("write [[{key}]]"))
+        };
+        let DeValue::Array(tables) = entry.value.get_ref() else {
+            // Whoever wrote one bracket meant one table: its own mistakes are worth hearing too.
+            let place = self.place(entry.value);
+            self.push(wrong(&place));
+            if let DeValue::Table(table) = entry.value.get_ref() {
+                read(self, (table, place));
+            }
+            return;
+        };
+        for value in tables.iter() {
+            let place = self.place(value);
+            match value.get_ref() {
+                DeValue::Table(table) => read(self, (table, place)),
+                _ => self.push(wrong(&place)),
+            }
+        }
+    }
+
+    fn walk(&mut self, (table, place): &Table<'a>, mut read: impl FnMut(&mut Self, &Entry<'a>)) -> Origin {
+        let before = self.problems.len();
+        for entry in self.entries(table) {
+            read(self, &entry);
+        }
+        Origin { place: Some(place.clone()), damaged: self.problems.len() > before || self.broken.touches(place) }
+    }
+
+    fn unknown_table(&mut self, entry: &Entry<'_>) {
+        let names = KEYS.iter().map(|(table, _)| table.trim_matches(['[', ']']));
+        let bracketed = |name: &str| KEYS.iter().find(|(table, _)| table.trim_matches(['[', ']']) == name);
+        let key = entry.key;
+        let problem = Problem::mistake(Some(&entry.key_place), format!("there is no table or key {key:?} here"));
+        let home = KEYS.iter().find(|(_, keys)| keys.contains(&key));
+        self.push(match (nearest(key, names).and_then(bracketed), home) {
+            (_, Some((table, _))) => problem.hint(format!("{key} belongs below {table}")),
+            (Some((table, _)), _) => problem.hint(format!("did you mean {table}?")),
+            _ => {
+                let tables: Vec<&str> = KEYS.iter().map(|(table, _)| *table).collect();
+                problem.hint(format!("the tables are {}", tables.join(", ")))
+            }
+        });
+    }
+
+    fn unknown_key(&mut self, entry: &Entry<'_>, table: &str) {
+        let known = KEYS.iter().find(|(name, _)| *name == table).map_or(&[][..], |(_, keys)| keys);
+        self.unknown(entry, table, known);
+    }
+
+    fn unknown(&mut self, entry: &Entry<'_>, table: &str, known: &[&str]) {
+        let key = entry.key;
+        let problem = Problem::mistake(Some(&entry.key_place), format!("{table} has no key {key:?}"));
+        let home = KEYS.iter().find(|(_, keys)| keys.contains(&key));
+        self.push(match (nearest(key, known.iter().copied()), home) {
+            (Some(near), _) => problem.hint(format!("did you mean {near}?")),
+            (None, Some((other, _))) => problem.hint(format!("{key} belongs below {other}")),
+            (None, None) => problem.hint(format!("its keys are {}", known.join(", "))),
+        });
+    }
+
+    fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+}
+
+/// Values.
+impl<'a> Reader<'a> {
+    /// Keeps a value that may be given once, over all files together.
+    fn once<T>(&mut self, entry: &Entry<'_>, into: &mut Option<Written<T>>, value: T) {
+        let place = self.place(entry.value);
+        match into {
+            Some(earlier) => self.push(
+                Problem::mistake(Some(&place), format!("{} is given twice", entry.key))
+                    .note(earlier.place.as_ref(), "the first is here")
+                    .hint("keep one of them"),
+            ),
+            None => *into = Some(Written { value, place: Some(place) }),
+        }
+    }
+
+    fn text(&mut self, entry: &Entry<'_>, into: &mut Option<Written<String>>) {
+        match entry.value.get_ref() {
+            DeValue::String(text) => self.once(entry, into, text.to_string()),
+            _ => self.wrong_type(entry, entry.value, "a text", "put it in double quotes"),
+        }
+    }
+
+    fn number(&mut self, entry: &Entry<'_>, into: &mut Option<Written<i64>>) {
+        match entry.value.get_ref() {
+            DeValue::Integer(digits) => {
+                // What does not fit 64 bits is beyond any bound, and told as such.
+                let beyond = if digits.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
+                let number = i64::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(beyond);
+                self.once(entry, into, number);
+            }
+            _ => self.wrong_type(entry, entry.value, "a whole number", "write only digits, without quotes or a unit"),
+        }
+    }
+
+    /// Lists add up over all files.
+    fn list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            let hint = match entry.value.get_ref() {
+                DeValue::String(text) => format!("put it in brackets: {} = [{:?}]", entry.key, text.as_ref()),
+                _ => format!("write {} = [\"…\"]", entry.key),
+            };
+            return self.wrong_type(entry, entry.value, "a list of texts", &hint);
+        };
+        let mut texts = Vec::with_capacity(array.len());
+        for value in self.elements(array) {
+            match value.get_ref() {
+                DeValue::String(text) => {
+                    texts.push(Written { value: text.to_string(), place: Some(self.place(value)) });
+                }
+                _ => self.wrong_type(entry, value, "made of texts", "put it in double quotes"),
+            }
+        }
+        self.add_up(entry, into, texts);
+    }
+
+    fn text_or_list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
+        match entry.value.get_ref() {
+            DeValue::String(text) => {
+                let one = Written { value: text.to_string(), place: Some(self.place(entry.value)) };
+                self.add_up(entry, into, vec![one]);
+            }
+            _ => self.list(entry, into),
+        }
+    }
+
+    fn add_up<T>(&self, entry: &Entry<'_>, into: &mut Option<Written<Vec<T>>>, values: Vec<T>) {
+        let empty = || Written { value: Vec::new(), place: Some(self.place(entry.value)) };
+        into.get_or_insert_with(empty).value.extend(values);
+    }
+
+    fn addresses(&mut self, entry: &Entry<'a>, into: &mut Option<Written<Vec<Written<EndpointAddress>>>>) {
+        let what = "a list of addresses";
+        let hint = "write addresses = [\"172.31.1.152\"] or [{ ip = \"172.31.1.152\", az-id = \"apne1-az4\" }]";
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            return self.wrong_type(entry, entry.value, what, hint);
+        };
+        let mut addresses = Vec::with_capacity(array.len());
+        for value in self.elements(array) {
+            let place = Some(self.place(value));
+            let mut address = EndpointAddress::default();
+            match value.get_ref() {
+                DeValue::String(text) => {
+                    address.ip = Some(Written { value: text.to_string(), place: place.clone() });
+                }
+                DeValue::Table(table) => {
+                    let before = self.problems.len();
+                    for inner in self.entries(table) {
+                        match inner.key {
+                            "ip" => self.text(&inner, &mut address.ip),
+                            "az-id" => self.text(&inner, &mut address.az_id),
+                            _ => self.unknown(&inner, "an address", ADDRESS_KEYS),
+                        }
+                    }
+                    if address.ip.is_none() && self.problems.len() == before {
+                        self.push(Problem::mistake(place.as_ref(), "an address without ip").hint(hint));
+                    }
+                }
+                _ => self.wrong_type(entry, value, "made of addresses", hint),
+            }
+            addresses.push(Written { value: address, place });
+        }
+        self.add_up(entry, into, addresses);
+    }
+
+    fn names_file(&mut self, entry: &Entry<'_>, into: &mut Option<Written<NamesFile>>) {
+        let DeValue::String(path) = entry.value.get_ref() else {
+            return self.wrong_type(entry, entry.value, "a path", "put it in double quotes");
+        };
+        let names = NamesFile::read(&self.folder.join(path.as_ref()));
+        self.sources.extend(names.text.iter().map(Arc::clone));
+        self.once(entry, into, names);
+    }
+
+    fn wrong_type(&mut self, entry: &Entry<'_>, value: &Spanned<DeValue<'_>>, expected: &str, hint: &str) {
+        let found = match value.get_ref() {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number with a point",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date or a time",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        let message = format!("{} must be {expected}, not {found}", entry.key);
+        self.push(Problem::mistake(Some(&self.place(value)), message).hint(hint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_read() {
+        for (table, keys) in KEYS {
+            for key in *keys {
+                let file = File::parse("x", &format!("{table}\n{key} = 2020-01-01\n"));
+                let told: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+                assert!(told.len() == 1 && told[0].contains(" must be "), "{table} {key}: {told:?}");
+            }
+        }
+    }
+}

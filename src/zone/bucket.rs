@@ -1,0 +1,340 @@
+//! What S3 and AWS say about names: which text is a bucket's name, how its host is called in each region, and
+//! which buckets belong to AWS itself.
+//!
+//! It stands apart because it is knowledge that ages: a new region or a new reserved word changes this file
+//! and no other. Sources: the S3 user guide's bucket naming rules, botocore's partitions, and the repository names that
+//! Amazon Linux, ECR and Systems Manager ask for.
+
+use std::net::Ipv4Addr;
+
+use crate::wire::Name;
+
+/// Why a text is not the name of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadBucket {
+    /// What is wrong with it, to follow the name in a sentence.
+    pub reason: &'static str,
+    /// What to do.
+    pub hint: String,
+}
+
+impl BadBucket {
+    fn new(reason: &'static str, hint: impl Into<String>) -> Self {
+        Self { reason, hint: hint.into() }
+    }
+}
+
+/// Says whether S3 would accept `name` for a general purpose bucket.
+pub fn check(name: &str) -> Result<(), BadBucket> {
+    if let Some(bucket) = bucket_in(name) {
+        return Err(BadBucket::new(
+            "is more than a bucket's name",
+            format!("write only the bucket's name: {bucket:?}"),
+        ));
+    }
+    if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        let hint = "only old buckets of us-east-1 have such names; they are reached by path and need no entry";
+        return Err(BadBucket::new("has upper-case letters", hint));
+    }
+    if name.contains('_') {
+        let hint = "only old buckets of us-east-1 have such names; they are reached by path and need no entry";
+        return Err(BadBucket::new("has an underscore", hint));
+    }
+    if !name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
+        return Err(BadBucket::new(
+            "has a character that S3 refuses",
+            "a bucket's name has only a-z, 0-9, '.' and '-'",
+        ));
+    }
+    if !(3..=63).contains(&name.len()) {
+        return Err(BadBucket::new(
+            "is not 3 to 63 characters long",
+            "look for a slip; longer names of old are reached by path and need no entry",
+        ));
+    }
+    let edges = [name.bytes().next(), name.bytes().last()];
+    if !edges.iter().flatten().all(u8::is_ascii_alphanumeric) {
+        return Err(BadBucket::new("does not begin and end with a letter or digit", "look for a slip at its ends"));
+    }
+    if name.contains("..") {
+        return Err(BadBucket::new("has two dots in a row", "S3 refuses such names; look for a slip"));
+    }
+    if name.parse::<Ipv4Addr>().is_ok() {
+        return Err(BadBucket::new("is an IPv4 address", "name the bucket, not an address"));
+    }
+    match RESERVED_PREFIXES.iter().find(|prefix| name.starts_with(*prefix)) {
+        Some(prefix) => Err(BadBucket::new(
+            "begins with a word that S3 keeps for itself",
+            format!("no bucket can be called {prefix}…; the name may come from an example"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// No bucket's name may begin so.
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+
+/// The bucket's name within a whole host name, a URL or an ARN.
+fn bucket_in(text: &str) -> Option<&str> {
+    let plain = ["s3://", "https://", "http://", "arn:aws:s3:::", "arn:aws-cn:s3:::", "arn:aws-us-gov:s3:::"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
+    let rest = plain.unwrap_or(text);
+    let rest = rest.split('/').next().unwrap_or(rest).trim_end_matches('.');
+    let host = PARTITIONS.iter().any(|partition| {
+        rest.strip_suffix(partition.suffix).is_some_and(|front| front.ends_with('.') && front.contains(".s3"))
+    });
+    let bucket = if host { rest.split(".s3").next()? } else { rest };
+    ((host || plain.is_some()) && !bucket.is_empty()).then_some(bucket)
+}
+
+/// What a name with a reserved ending is, and what that means here; `None` for a plain bucket's name.
+pub fn alias(name: &str) -> Option<&'static str> {
+    let endings = [
+        ("-s3alias", "is the alias of an access point, not a bucket: the bucket's own name is not covered"),
+        ("--ol-s3", "is the alias of an Object Lambda access point: its host is not below s3.<region>"),
+        (".mrap", "is a multi-Region access point: its host is not below s3.<region>"),
+        ("--x-s3", "is a directory bucket: its host is below s3express-<zone>.<region>, which this does not cover"),
+        ("--table-s3", "is a table bucket's own store: nobody asks for it by this name"),
+    ];
+    let account_regional = || {
+        // BASE-ACCOUNT-REGION-an: twelve digits stand somewhere between hyphens.
+        let account = |part: &str| part.len() == 12 && part.bytes().all(|octet| octet.is_ascii_digit());
+        let reserved = name.ends_with("-an") && !name.split('-').any(account);
+        reserved.then_some("ends in -an, which S3 keeps for names of the form NAME-ACCOUNT-REGION-an")
+    };
+    endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, what)| what).or_else(account_regional)
+}
+
+/// Which part of AWS keeps its own files in the bucket `name` of `region`.
+pub fn owner(name: &str, region: &str) -> Option<&'static str> {
+    // Front and back of the name; the region stands between them.
+    let buckets = [
+        ("amazonlinux-2-repos-", "", "Amazon Linux 2"),
+        ("al2022-repos-", "-9761ab97", "Amazon Linux 2022"),
+        ("al2023-repos-", "-de612dc2", "Amazon Linux 2023"),
+        ("packages.", ".amazonaws.com", "Amazon Linux"),
+        ("repo.", ".amazonaws.com", "Amazon Linux"),
+        ("prod-", "-starport-layer-bucket", "ECR"),
+        ("prod-registry-k8s-io-", "", "the Kubernetes image registry"),
+        ("amazon-ssm-packages-", "", "Systems Manager"),
+        ("amazon-ssm-", "", "Systems Manager"),
+        ("aws-ssm-document-attachments-", "", "Systems Manager"),
+        ("aws-ssm-", "", "Systems Manager"),
+        ("patch-baseline-snapshot-", "", "Systems Manager"),
+        ("", "-birdwatcher-prod", "Systems Manager"),
+        ("", ".elasticmapreduce", "EMR"),
+        ("cloudformation-waitcondition-", "", "CloudFormation"),
+    ];
+    let middle = |front, back| name.strip_prefix(front).and_then(|rest: &str| rest.strip_suffix(back));
+    let theirs = |(front, back)| middle(front, back).is_some_and(|middle| middle == region);
+    let image_builder = || name.starts_with("ec2imagebuilder-").then_some("EC2 Image Builder");
+    buckets.iter().find(|&&(front, back, _)| theirs((front, back))).map(|&(_, _, owner)| owner).or_else(image_builder)
+}
+
+/// A part of AWS with accounts and a DNS suffix of its own.
+struct Partition {
+    /// Its regions begin so.
+    prefix: &'static str,
+    suffix: &'static str,
+    regions: &'static [&'static str],
+}
+
+/// Longer prefixes first: the first that fits decides.
+const PARTITIONS: [Partition; 8] = [
+    Partition { prefix: "us-gov-", suffix: "amazonaws.com", regions: &["us-gov-east-1", "us-gov-west-1"] },
+    Partition { prefix: "us-iso-", suffix: "c2s.ic.gov", regions: &["us-iso-east-1", "us-iso-west-1"] },
+    Partition { prefix: "us-isob-", suffix: "sc2s.sgov.gov", regions: &["us-isob-east-1", "us-isob-west-1"] },
+    Partition { prefix: "eu-isoe-", suffix: "cloud.adc-e.uk", regions: &["eu-isoe-west-1"] },
+    Partition { prefix: "us-isof-", suffix: "csp.hci.ic.gov", regions: &["us-isof-east-1", "us-isof-south-1"] },
+    Partition { prefix: "eusc-", suffix: "amazonaws.eu", regions: &["eusc-de-east-1"] },
+    Partition { prefix: "cn-", suffix: "amazonaws.com.cn", regions: &["cn-north-1", "cn-northwest-1"] },
+    Partition { prefix: "", suffix: "amazonaws.com", regions: COMMERCIAL },
+];
+
+const COMMERCIAL: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// Every region known when this was written.
+pub fn known_regions() -> impl Iterator<Item = &'static str> {
+    PARTITIONS.iter().flat_map(|partition| partition.regions).copied()
+}
+
+/// Whether `region` is shaped like a region's name, as `ap-northeast-1` or `us-gov-west-1`.
+pub fn looks_like_region(region: &str) -> bool {
+    let mut labels: Vec<&str> = region.split('-').collect();
+    let number = labels.pop().unwrap_or("");
+    let digits = (1..=2).contains(&number.len()) && number.bytes().all(|octet| octet.is_ascii_digit());
+    let word = |label: &&str| (2..=12).contains(&label.len()) && label.bytes().all(|octet| octet.is_ascii_lowercase());
+    digits && (2..=3).contains(&labels.len()) && labels.iter().all(word)
+}
+
+/// The DNS suffix of the partition that `region` is in.
+pub fn suffix(region: &str) -> &'static str {
+    PARTITIONS.iter().find(|partition| region.starts_with(partition.prefix)).map_or("amazonaws.com", |it| it.suffix)
+}
+
+/// The names of a region's buckets, made one after another.
+pub struct Hosts {
+    /// `s3.<region>.<suffix>` in wire form.
+    tail: Vec<u8>,
+    wire: Vec<u8>,
+}
+
+impl Hosts {
+    /// The hosts of `region`; `None` if that cannot be a part of a domain name.
+    pub fn of(region: &str) -> Option<Self> {
+        let tail: Name = format!("s3.{region}.{}", suffix(region)).parse().ok()?;
+        Some(Self { tail: tail.as_wire().to_vec(), wire: Vec::new() })
+    }
+
+    /// The host name of `bucket`, which [`check`] has accepted; `None` for a text that cannot be in a domain name.
+    ///
+    /// The wire form is put together here: a million names must not go through a general parser.
+    pub fn host(&mut self, bucket: &str) -> Option<Name> {
+        self.wire.clear();
+        for label in bucket.split('.') {
+            if label.is_empty() {
+                return None;
+            }
+            self.wire.push(u8::try_from(label.len()).ok()?);
+            self.wire.extend_from_slice(label.as_bytes());
+        }
+        self.wire.extend_from_slice(&self.tail);
+        Name::from_wire(&self.wire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_s3_accepts() {
+        let longest = "a".repeat(63);
+        for name in ["xxxxx-bucket", "abc", "1.2.3", "my.bucket.example", "000", "a--b", longest.as_str()] {
+            assert_eq!(check(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_s3_refuses() {
+        let long = "a".repeat(64);
+        for (name, reason) in [
+            ("", "3 to 63"),
+            ("ab", "3 to 63"),
+            (long.as_str(), "3 to 63"),
+            ("Bucket", "upper-case"),
+            ("my_bucket", "underscore"),
+            ("my bucket", "character that S3 refuses"),
+            ("bücket", "character that S3 refuses"),
+            ("-bucket", "begin and end"),
+            ("bucket.", "begin and end"),
+            ("my..bucket", "two dots"),
+            ("172.31.1.152", "IPv4"),
+            ("xn--bucket", "keeps for itself"),
+            ("sthree-x", "keeps for itself"),
+            ("amzn-s3-demo-bucket", "keeps for itself"),
+            ("b.s3.eu-west-1.amazonaws.com", "more than"),
+            ("s3://bucket/key", "more than"),
+        ] {
+            assert!(check(name).unwrap_err().reason.contains(reason), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_bucket_is_found_in_what_was_pasted() {
+        for text in [
+            "my.b.s3.ap-northeast-1.amazonaws.com",
+            "my.b.s3.ap-northeast-1.amazonaws.com.",
+            "https://my.b.s3-us-west-2.amazonaws.com/key",
+            "my.b.s3.cn-north-1.amazonaws.com.cn",
+            "s3://my.b/",
+            "arn:aws:s3:::my.b/*",
+        ] {
+            assert_eq!(bucket_in(text), Some("my.b"), "{text}");
+        }
+        assert_eq!(bucket_in("my.b.s3.example"), None);
+        assert_eq!(bucket_in("s3.amazonaws.com"), None);
+    }
+
+    #[test]
+    fn reserved_endings() {
+        for name in ["x-s3alias", "x--ol-s3", "x.mrap", "base--usw2-az1--x-s3", "x--table-s3", "plan-an"] {
+            assert!(alias(name).is_some(), "{name}");
+        }
+        for name in ["xxxxx-bucket", "logs-123456789012-us-east-1-an", "s3alias"] {
+            assert_eq!(alias(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn buckets_of_aws_itself() {
+        let region = "ap-northeast-1";
+        assert_eq!(owner("al2023-repos-ap-northeast-1-de612dc2", region), Some("Amazon Linux 2023"));
+        assert_eq!(owner("prod-ap-northeast-1-starport-layer-bucket", region), Some("ECR"));
+        assert_eq!(owner("amazon-ssm-ap-northeast-1", region), Some("Systems Manager"));
+        assert_eq!(owner("amazon-ssm-eu-west-1", region), None);
+        assert_eq!(owner("xxxxx-bucket", region), None);
+    }
+
+    #[test]
+    fn regions_and_their_suffixes() {
+        for region in known_regions() {
+            assert!(looks_like_region(region), "{region}");
+        }
+        for region in ["ap-northeast-1a", "tokyo", "", "us_east_1", "US-EAST-1", "us-east", "a-b-c-d-1", "us-east-123"]
+        {
+            assert!(!looks_like_region(region), "{region}");
+        }
+        assert_eq!(suffix("cn-north-1"), "amazonaws.com.cn");
+        assert_eq!(suffix("us-gov-west-1"), "amazonaws.com");
+        assert_eq!(suffix("us-isob-east-1"), "sc2s.sgov.gov");
+        assert_eq!(suffix("xx-new-9"), "amazonaws.com");
+    }
+
+    #[test]
+    fn hosts_are_the_names_a_parser_would_give() {
+        let mut hosts = Hosts::of("ap-northeast-1").unwrap();
+        for bucket in ["xxxxx-bucket", "my.bucket"] {
+            let parsed = format!("{bucket}.s3.ap-northeast-1.amazonaws.com").parse().unwrap();
+            assert_eq!(hosts.host(bucket), Some(parsed));
+        }
+        assert_eq!(hosts.host("a..b"), None);
+        assert_eq!(hosts.host(&"a".repeat(64)), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Wrong and doubtful configurations, each beside what `check` must say of it.
+//!
+//! `tests/config/NAME.toml` (with `NAME.d/` or a names file where the case needs one) is checked for one fixed
+//! machine, and the result must be `NAME.txt`, letter for letter. `BLESS=1 cargo test --test tests config` writes those anew;
+//! read the difference before you commit it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use phzd::config::{Checked, Config, File, KEYS, Machine, Problems};
+
+fn machine() -> Machine {
+    let addresses = ["127.0.0.1", "::1", "172.31.1.5"].map(|ip| ip.parse().unwrap());
+    Machine { cores: 4, addresses: addresses.to_vec() }
+}
+
+fn told(checked: &Checked) -> String {
+    match checked {
+        Ok((_, warnings)) if warnings.is_empty() => "nothing to complain of\n".into(),
+        Ok((_, warnings)) => format!("{}\n", Problems(warnings.clone())),
+        Err(problems) => format!("{problems}\n"),
+    }
+}
+
+#[test]
+fn every_file_gets_the_words_beside_it() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut different = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir("tests/config").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        count += 1;
+        let told = told(&File::load(&path).check(&machine()));
+        let beside = path.with_extension("txt");
+        if bless {
+            fs::write(&beside, told).unwrap();
+        } else if fs::read_to_string(&beside).unwrap_or_default() != told {
+            different.push(format!("{} expects other words than:\n{told}", beside.display()));
+        }
+    }
+    assert!(count > 50, "only {count} files");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+/// Problems are worth a test only as long as somebody can see which file they are for.
+#[test]
+fn no_expected_words_without_a_file() {
+    for entry in fs::read_dir("tests/config").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            assert!(path.with_extension("toml").exists(), "{} has no file", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_clear_message() {
+    let told = told(&Config::load(Path::new("tests/config/none/phzd.toml")));
+    assert_eq!(told.lines().next(), Some("tests/config/none/phzd.toml: error: cannot be read: there is no such file"));
+    assert_eq!(told.lines().count(), 2, "{told}");
+}
+
+#[test]
+fn a_folder_is_no_file() {
+    let told = told(&Config::load(Path::new("tests/config")));
+    assert!(told.starts_with("tests/config: error: cannot be read: it is a folder\n"), "{told}");
+}
+
+#[test]
+fn a_file_that_anyone_may_write_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("phzd.toml");
+    fs::copy("tests/config/good.toml", &path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let told = told(&File::load(&path).check(&machine())).replace(&folder.path().display().to_string(), "");
+    assert_eq!(
+        told,
+        "/phzd.toml: warning: every user of this machine may write this file\n      hint: chmod o-w /phzd.toml\n"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_text_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("phzd.toml");
+    fs::write(&path, b"[vpc]\nregion = \"\xff\"\n").unwrap();
+    let told = told(&Config::load(&path));
+    assert!(told.contains("/phzd.toml:2:11: error: the file is not UTF-8 text\n"), "{told}");
+}
+
+/// The file that a package installs.
+const INSTALLED: &str = "config/phzd.toml";
+
+#[test]
+fn the_installed_file_is_right() {
+    let (config, warnings) = File::load(Path::new(INSTALLED)).check(&machine()).unwrap_or_else(|it| panic!("{it}"));
+    assert!(warnings.is_empty(), "{}", Problems(warnings));
+    assert_eq!(config.buckets.len(), 1);
+}
+
+/// The installed file with the `#` taken from each commented key (`#key = …`; a comment for people is `# Words`).
+fn uncommented() -> String {
+    let text = fs::read_to_string(INSTALLED).unwrap();
+    let plain = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_installed_file_and_the_parser_know_the_same_keys() {
+    let mut table = String::new();
+    let mut shown = BTreeSet::new();
+    for line in uncommented().lines() {
+        if line.starts_with('[') {
+            line.split('#').next().unwrap().trim().clone_into(&mut table);
+        } else if let Some((key, _)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            shown.insert(format!("{table} {}", key.trim()));
+        }
+    }
+    let known = KEYS.iter().flat_map(|(table, keys)| keys.iter().map(move |key| format!("{table} {key}")));
+    assert_eq!(shown, known.collect());
+}
+
+#[test]
+fn the_defaults_in_the_installed_file_are_the_real_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("phzd.toml"), uncommented()).unwrap();
+    fs::write(folder.path().join("buckets.txt"), "yyyyy-bucket\n").unwrap();
+    let (shown, _) = File::load(&folder.path().join("phzd.toml")).check(&machine()).unwrap_or_else(|it| panic!("{it}"));
+    let (real, _) = File::load(Path::new(INSTALLED)).check(&machine()).unwrap();
+    assert_eq!(shown.server, real.server);
+    assert_eq!(shown.upstream, real.upstream);
+    assert_eq!(shown.cache, real.cache);
+    assert_eq!(shown.vpc.resolvers, real.vpc.resolvers);
+    assert_eq!(shown.endpoints[0].ttl, real.endpoints[0].ttl);
+    assert_eq!((shown.buckets[0].others, shown.buckets[0].below), (real.buckets[0].others, real.buckets[0].below));
+}
