@@ -1,0 +1,78 @@
+//! The commands, a file each.
+
+mod check;
+mod demo;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Problem};
+
+/// Where a package puts the configuration.
+const CONFIG: &str = "/etc/phzd/phzd.toml";
+
+/// Split-horizon DNS for an AWS VPC: chosen S3 buckets resolve to an interface endpoint for the subnets you allow, and everything
+/// else is what the VPC's resolver says.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What phzd can do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: answer and forward until stopped
+    ///
+    /// SIGTERM or Ctrl-C ends it after what is under way is answered. SIGHUP reads the configuration again; if that has a
+    /// mistake, the old one goes on serving and the log says why.
+    Run {
+        /// The configuration; files in the folder of the same name with `.d` for `.toml` are added to it
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Say every mistake of a configuration
+    ///
+    /// Exit status 0 if `phzd run` would serve with it, 1 if it has a mistake.
+    Check {
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Show what phzd does, without root and without AWS
+    ///
+    /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private and as one of the
+    /// public subnet, shows the answers side by side, and goes on serving until Ctrl-C.
+    Demo {
+        /// End after the questions; exit status 1 if an answer was wrong
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check::check(&config),
+        Command::Demo { once } => demo::demo(once),
+    }
+}
+
+/// Reads a configuration and says what is wrong or doubtful about it; `None` if it has a mistake.
+fn load(path: &Path) -> Option<(Config, Vec<Problem>)> {
+    match Config::load(path) {
+        Ok((config, warnings)) => {
+            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            Some((config, warnings))
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            None
+        }
+    }
+}

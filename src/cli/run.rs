@@ -1,0 +1,27 @@
+//! `phzd run`: the daemon, with a log on standard error.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon;
+
+/// Serves until stopped; one clear line if it cannot.
+pub fn run(path: &Path) -> ExitCode {
+    let Some((config, _)) = super::load(path) else { return ExitCode::FAILURE };
+    // The journal has the time already; a person at a terminal does not.
+    let terminal = std::io::stderr().is_terminal();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    let log = log.with_ansi(terminal);
+    if terminal { log.init() } else { log.without_time().init() }
+    match daemon::serve(path, &config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("phzd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

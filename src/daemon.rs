@@ -1,0 +1,182 @@
+//! The daemon as a list: limits -> sockets -> resolver -> ready; a reload swaps the policy; a stop drains.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Server as Settings};
+use crate::resolver::Resolver;
+use crate::server::sockets::{self, CannotListen};
+use crate::server::{Limits, Listener, Server};
+
+/// Open files beside clients' connections and listening sockets: sockets towards resolvers, the log, the runtime's own.
+const OTHER_DESCRIPTORS: usize = 512;
+/// Threads of the runtime that serves TCP; UDP and forwarding have their own.
+const RUNTIME_THREADS: usize = 2;
+/// How often this host's own address is looked for until it is known.
+const LEARN_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why the daemon could not start.
+#[derive(Debug)]
+pub enum CannotServe {
+    /// One of the listen addresses is not to be had.
+    Listen(CannotListen),
+    /// The system has no more threads or files for us.
+    System(io::Error),
+}
+
+impl fmt::Display for CannotServe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl Error for CannotServe {}
+
+impl From<CannotListen> for CannotServe {
+    fn from(error: CannotListen) -> Self {
+        Self::Listen(error)
+    }
+}
+
+impl From<io::Error> for CannotServe {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again.
+///
+/// # Errors
+/// A listen address that is not to be had, or a system out of threads.
+pub fn serve(path: &Path, config: &Config) -> Result<(), CannotServe> {
+    raise_limits(&config.server);
+    let listeners = listen(&config.server)?;
+    let runtime = Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
+    runtime.block_on(async {
+        let resolver = Resolver::start(config)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(learn_self(resolver.clone()));
+        tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
+        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
+        let stop = async {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            info!("stopping: what is under way is finished first");
+        };
+        let counter = resolver.clone();
+        Server::new(resolver, listeners, limits(&config.server)).run(stop).await?;
+        let totals = counter.totals();
+        info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
+        Ok(())
+    })
+}
+
+/// What of the configuration is the server's.
+pub fn limits(settings: &Settings) -> Limits {
+    Limits {
+        udp_threads: settings.udp_threads,
+        tcp_connections: settings.tcp_connections,
+        tcp_connections_per_client: settings.tcp_connections_per_client,
+        tcp_idle: settings.tcp_idle,
+    }
+}
+
+/// Opens the listen addresses.
+///
+/// # Errors
+/// The first that is not to be had.
+fn listen(settings: &Settings) -> Result<Vec<Listener>, CannotListen> {
+    let mut listeners = Vec::with_capacity(settings.listen.len());
+    for &address in &settings.listen {
+        let opened = sockets::open(address, settings.udp_threads, settings.receive_buffer)?;
+        if opened.receive_buffer < settings.receive_buffer {
+            warn!(
+                %address,
+                given_kb = opened.receive_buffer / 1024,
+                wanted_kb = settings.receive_buffer / 1024,
+                "the kernel gave a smaller receive buffer: raise net.core.rmem_max, or lower server.receive-buffer-kb"
+            );
+        }
+        listeners.push(opened.listener);
+    }
+    Ok(listeners)
+}
+
+/// Raises the limit of open files to what the configuration may need.
+fn raise_limits(settings: &Settings) {
+    let sockets = settings.listen.len() * (settings.udp_threads + 1);
+    let needed = settings.tcp_connections + sockets + OTHER_DESCRIPTORS;
+    if let Err(error) = sockets::raise_descriptor_limit(needed as u64) {
+        warn!("{error}");
+    }
+}
+
+/// Looks for this host's own address in the VPC until it is known, and says once if that does not succeed at first.
+async fn learn_self(resolver: Resolver) {
+    let mut said = false;
+    loop {
+        match resolver.learn_self() {
+            Ok(()) => {}
+            Err(_) if said => {}
+            Err(found) => {
+                let found = found.map_or_else(|| "none".into(), |address| address.to_string());
+                warn!(
+                    found,
+                    "this host's own address in the VPC is not known: until it is, its own programs get what \
+                     `others` says; set vpc.self to state it"
+                );
+                said = true;
+            }
+        }
+        sleep(LEARN_AGAIN).await;
+    }
+}
+
+/// Reads the configuration again at each SIGHUP. One with a mistake leaves the old policy serving.
+async fn reload_on(mut hangup: Signal, path: PathBuf, started_with: Config, resolver: Resolver) {
+    while hangup.recv().await.is_some() {
+        let (path, resolver, settings) = (path.clone(), resolver.clone(), started_with.server.clone());
+        // A large names-file takes a while, and others use this thread.
+        let reload = tokio::task::spawn_blocking(move || reload(&path, &settings, &resolver));
+        if reload.await.is_err() {
+            error!("the reload failed unexpectedly; the old policy goes on serving");
+        }
+    }
+}
+
+fn reload(path: &Path, settings: &Settings, resolver: &Resolver) {
+    match Config::load(path) {
+        Ok((config, warnings)) => {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            resolver.reload(&config);
+            if config.server != (Settings { clients: config.server.clients.clone(), ..settings.clone() }) {
+                warn!("changes in [server] other than `clients` take effect when phzd is started again");
+            }
+            info!("reloaded");
+        }
+        Err(problems) => error!("not reloaded, the old policy goes on serving:\n{problems}"),
+    }
+}
+
+/// Waits for Ctrl-C.
+pub fn interrupted() -> impl Future<Output = ()> {
+    async {
+        // Without a handler the signal ends the process by itself.
+        drop(tokio::signal::ctrl_c().await);
+    }
+}
