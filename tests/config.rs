@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-use phzd::config::{Checked, Config, File, KEYS, Machine, Problems};
+use phzd::config::{Audience, Below, Cache, Checked, Config, File, KEYS, Machine, Others, Problems};
 
 fn machine() -> Machine {
-    let addresses = ["127.0.0.1", "::1", "172.31.1.5"].map(|ip| ip.parse().unwrap());
+    let addresses = ["127.0.0.1", "::1", "172.31.1.5"].map(|ip| ip.parse().expect("an address"));
     Machine { cores: 4, addresses: addresses.to_vec() }
 }
 
@@ -93,6 +94,119 @@ fn a_file_that_is_not_text_is_told_with_its_place() {
     assert!(told.contains("/phzd.toml:2:11: error: the file is not UTF-8 text\n"), "{told}");
 }
 
+#[test]
+fn what_a_file_leaves_out_has_its_default() {
+    let (config, _) = File::load(Path::new("tests/config/good.toml")).check(&machine()).unwrap();
+    assert_eq!(config.server.listen, ["127.0.0.1:53".parse().unwrap()]);
+    assert_eq!(config.server.clients, []);
+    assert_eq!(config.server.udp_threads, 4);
+    assert_eq!(config.server.receive_buffer, 4096 * 1024);
+    assert_eq!((config.server.tcp_connections, config.server.tcp_connections_per_client), (1024, 64));
+    assert_eq!(config.server.tcp_idle, Duration::from_secs(10));
+    assert_eq!((config.vpc.self_address, config.vpc.behind_self.len()), (None, 0));
+    assert_eq!(config.vpc.resolvers, ["172.31.0.2:53".parse().unwrap()]);
+    assert_eq!(config.upstream.timeout, Duration::from_millis(4000));
+    assert_eq!(config.cache, Cache { bytes: 32 << 20, min_ttl: 0, max_ttl: 86_400, max_negative_ttl: 60 });
+    assert_eq!(config.endpoints[0].ttl, 60);
+    assert_eq!((config.buckets[0].others, config.buckets[0].below), (Others::Forward, Below::NxDomain));
+    let only_v6 = "[vpc]\ncidrs = [\"2001:db8::/56\"]\n";
+    let (config, _) = File::parse("x", only_v6).check(&machine()).unwrap();
+    assert_eq!(config.vpc.resolvers, ["[fd00:ec2::253]:53".parse().unwrap()]);
+    let second = "[vpc]\ncidrs = [\"2001:db8::/56\", \"10.0.0.0/16\", \"172.31.0.0/16\"]\n";
+    let (config, _) = File::parse("x", second).check(&machine()).unwrap();
+    assert_eq!(config.vpc.resolvers, ["10.0.0.2:53".parse().unwrap()]);
+}
+
+#[test]
+fn what_a_file_states_is_meant() {
+    let (config, _) = File::load(Path::new("tests/config/good-whole.toml")).check(&machine()).unwrap();
+    assert_eq!((config.server.udp_threads, config.server.listen.len()), (2, 2));
+    assert_eq!(config.cache.bytes, 16 << 20);
+    assert_eq!(config.upstream.timeout, Duration::from_secs(2));
+    assert_eq!(config.vpc.self_address, Some("172.31.1.5".parse().unwrap()));
+    assert_eq!(config.endpoints[0].addresses[1].az_id.as_deref(), Some("apne1-az1"));
+    let names: Vec<String> = config.buckets[0].names.iter().map(ToString::to_string).collect();
+    let expected = ["xxxxx", "yyyyy", "zzzzz", "wwwww"].map(|it| format!("{it}-bucket.s3.us-west-2.amazonaws.com"));
+    assert_eq!(names, expected);
+    let allow = Audience::Only { subnets: vec![0], blocks: vec!["10.1.0.0/16".parse().unwrap()] };
+    assert_eq!(config.buckets[0].allow, allow);
+    assert_eq!((config.buckets[0].others, config.buckets[0].below), (Others::NxDomain, Below::Forward));
+    assert_eq!(config.rules[0].targets[1], "10.0.1.53:5353".parse().unwrap());
+}
+
+/// A text that was cut off anywhere is told of, and breaks nothing.
+#[test]
+fn every_beginning_of_a_file_can_be_judged() {
+    for path in ["tests/config/good-whole.toml", "tests/config/unknown-keys.toml", "tests/config/tabs-and-letters.toml"]
+    {
+        let text = fs::read_to_string(path).unwrap();
+        for end in (0..text.len()).filter(|&end| text.is_char_boundary(end)) {
+            let told = told(&File::parse(path, &text[..end]).check(&machine()));
+            assert!(told == "nothing to complain of\n" || told.starts_with(path), "{end}: {told}");
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Words of a configuration in any order: nothing breaks, and every problem can be shown.
+    #[test]
+    fn any_text_can_be_judged(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..60)) {
+        let text = words.concat();
+        let told = told(&File::parse("x", &text).check(&machine()));
+        proptest::prop_assert!(told.starts_with("x:") || told.starts_with("nothing"), "{}", told);
+    }
+}
+
+const WORDS: &[&str] = &[
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    ",",
+    "\"",
+    "'",
+    "\n",
+    "\n",
+    "\n",
+    " ",
+    ".",
+    "#",
+    "\t",
+    "é",
+    "\u{0}",
+    "-",
+    "5",
+    "::",
+    "\n[vpc]\n",
+    "\n[[subnet]]\n",
+    "\n[[endpoint]]\n",
+    "\n[[bucket]]\n",
+    "\n[[rule]]\n",
+    "[server]",
+    "cidrs",
+    "cidr",
+    "names = ",
+    "names-file = ",
+    "name = ",
+    "allow = ",
+    "endpoint = ",
+    "addresses = ",
+    "domain = ",
+    "targets = ",
+    "region = ",
+    "\"172.31.0.0/16\"",
+    "[\"172.31.1.0/24\"]",
+    "\"s3\"",
+    "[\"xxxxx-bucket\"]",
+    "\"a\"",
+    "[\"::1\"]",
+    "listen = ",
+    "true",
+];
+
 /// The file that a package installs.
 const INSTALLED: &str = "config/phzd.toml";
 
@@ -105,7 +219,7 @@ fn the_installed_file_is_right() {
 
 /// The installed file with the `#` taken from each commented key (`#key = …`; a comment for people is `# Words`).
 fn uncommented() -> String {
-    let text = fs::read_to_string(INSTALLED).unwrap();
+    let text = fs::read_to_string(INSTALLED).expect("the installed file is in the repository");
     let plain = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => rest.to_owned(),
         _ => line.to_owned(),

@@ -219,6 +219,8 @@ pub struct Bucket {
 pub struct NamesFile {
     /// Its text, or why it could not be read.
     pub text: Result<Arc<Source>, Problem>,
+    /// Every user of the machine may write it.
+    pub anyone_may_write: bool,
 }
 
 /// `[[rule]]` as written.

@@ -20,9 +20,16 @@ pub(super) fn parse(name: &str, text: &str) -> File {
 /// The main file and its drop-ins.
 pub(super) fn load(path: &Path) -> File {
     let mut file = File::default();
-    let hint = "create it, or name another file; the package's example is /usr/share/doc/phzd/phzd.toml";
+    let hint = "create it, or name the file that is meant";
     add(path, hint, &mut file);
-    match drop_ins(&path.with_extension("d")) {
+    let folder = path.with_extension("d");
+    warn_if_anyone_may_write(
+        &folder,
+        &Place::whole(&Source::new(folder.display().to_string(), "")),
+        "folder",
+        &mut file,
+    );
+    match drop_ins(&folder) {
         Ok(paths) => paths.iter().for_each(|path| add(path, "a drop-in must be a file this user may read", &mut file)),
         Err(problem) => {
             file.incomplete = true;
@@ -40,7 +47,7 @@ impl NamesFile {
                 "its path begins in the folder of the file that names it, and phzd's user must be able to read it",
             )
         });
-        Self { text: source }
+        Self { text: source, anyone_may_write: anyone_may_write(path) }
     }
 }
 
@@ -53,7 +60,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 fn add(path: &Path, hint: &str, file: &mut File) {
     match source(path) {
         Ok(source) => {
-            warn_if_anyone_may_write(path, &source, file);
+            warn_if_anyone_may_write(path, &Place::whole(&source), "file", file);
             read::read(&source, folder_of(path), file);
         }
         Err(problem) => {
@@ -104,11 +111,14 @@ fn source(path: &Path) -> Result<Arc<Source>, Problem> {
     })
 }
 
-/// Whoever may write the file may send every client anywhere.
-fn warn_if_anyone_may_write(path: &Path, source: &Arc<Source>, file: &mut File) {
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o002 != 0 {
-        let problem = Problem::warning(Some(&Place::whole(source)), "every user of this machine may write this file");
+fn anyone_may_write(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+}
+
+/// Whoever may write the configuration may send every client anywhere.
+fn warn_if_anyone_may_write(path: &Path, place: &Place, what: &str, file: &mut File) {
+    if anyone_may_write(path) {
+        let problem = Problem::warning(Some(place), format!("every user of this machine may write this {what}"));
         file.problems.push(problem.hint(format!("chmod o-w {}", path.display())));
     }
 }

@@ -4,6 +4,72 @@
 //! Two types, because a file can say what makes no sense and a running server must not: `file` keeps every value with
 //! the place where it stood, `check` judges them all and reports every mistake at once, and the [`Config`] that
 //! comes out cannot hold a wrong value. `check`, `run` and a reload are one and the same code.
+//!
+//! From TOML:
+//!
+//! ```
+//! use phzd::config::Config;
+//!
+//! let (config, warnings) = Config::parse("phzd.toml", r#"
+//!     [vpc]
+//!     region = "ap-northeast-1"
+//!     cidrs = ["172.31.0.0/16"]
+//!
+//!     [[subnet]]
+//!     name = "private-a"
+//!     cidr = "172.31.1.0/24"
+//!
+//!     [[endpoint]]
+//!     name = "s3"
+//!     addresses = ["172.31.1.152"]
+//!
+//!     [[bucket]]
+//!     names = ["xxxxx-bucket"]
+//!     endpoint = "s3"
+//!     allow = ["private-a"]
+//! "#)?;
+//! assert!(warnings.is_empty());
+//! assert_eq!(config.buckets[0].names[0].to_string(), "xxxxx-bucket.s3.ap-northeast-1.amazonaws.com");
+//! assert_eq!(config.vpc.resolvers, ["172.31.0.2:53".parse().unwrap()]);
+//! # Ok::<(), phzd::config::Problems>(())
+//! ```
+//!
+//! From code, judged by the same rules; problems of such values have no place to show:
+//!
+//! ```
+//! use phzd::config::{File, Machine, file};
+//!
+//! let policy = File {
+//!     vpc: file::Vpc {
+//!         region: Some("ap-northeast-1".into()),
+//!         cidrs: Some(["172.31.0.0/16"].into()),
+//!         ..Default::default()
+//!     },
+//!     subnets: vec![file::Subnet {
+//!         name: Some("private-a".into()),
+//!         cidr: Some(["172.31.1.0/24"].into()),
+//!         ..Default::default()
+//!     }],
+//!     endpoints: vec![file::Endpoint {
+//!         name: Some("s3".into()),
+//!         addresses: Some(["172.31.1.152"].into()),
+//!         ttl: Some(30.into()),
+//!         ..Default::default()
+//!     }],
+//!     buckets: vec![file::Bucket {
+//!         names: Some(["xxxxx-bucket"].into()),
+//!         endpoint: Some("s3".into()),
+//!         allow: Some(["private-b"].into()),
+//!         ..Default::default()
+//!     }],
+//!     ..Default::default()
+//! };
+//! let problems = policy.check(&Machine::here()).unwrap_err();
+//! assert_eq!(
+//!     problems.to_string(),
+//!     "error: no subnet is named \"private-b\"\n      hint: did you mean \"private-a\"?"
+//! );
+//! ```
 
 mod check;
 pub mod file;

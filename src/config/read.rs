@@ -157,9 +157,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn subnet(&mut self, table: Table<'a>) -> Subnet {
+    fn subnet(&mut self, table: &Table<'a>) -> Subnet {
         let mut into = Subnet::default();
-        into.origin = self.walk(&table, |this, entry| match entry.key {
+        into.origin = self.walk(table, |this, entry| match entry.key {
             "name" => this.text(entry, &mut into.name),
             "cidr" => this.text_or_list(entry, &mut into.cidr),
             "az-id" => this.text(entry, &mut into.az_id),
@@ -168,9 +168,9 @@ impl<'a> Reader<'a> {
         into
     }
 
-    fn endpoint(&mut self, table: Table<'a>) -> Endpoint {
+    fn endpoint(&mut self, table: &Table<'a>) -> Endpoint {
         let mut into = Endpoint::default();
-        into.origin = self.walk(&table, |this, entry| match entry.key {
+        into.origin = self.walk(table, |this, entry| match entry.key {
             "name" => this.text(entry, &mut into.name),
             "addresses" => this.addresses(entry, &mut into.addresses),
             "ttl" => this.number(entry, &mut into.ttl),
@@ -179,9 +179,9 @@ impl<'a> Reader<'a> {
         into
     }
 
-    fn bucket(&mut self, table: Table<'a>) -> Bucket {
+    fn bucket(&mut self, table: &Table<'a>) -> Bucket {
         let mut into = Bucket::default();
-        into.origin = self.walk(&table, |this, entry| match entry.key {
+        into.origin = self.walk(table, |this, entry| match entry.key {
             "names" => this.list(entry, &mut into.names),
             "names-file" => this.names_file(entry, &mut into.names_file),
             "endpoint" => this.text(entry, &mut into.endpoint),
@@ -194,9 +194,9 @@ impl<'a> Reader<'a> {
         into
     }
 
-    fn rule(&mut self, table: Table<'a>) -> Rule {
+    fn rule(&mut self, table: &Table<'a>) -> Rule {
         let mut into = Rule::default();
-        into.origin = self.walk(&table, |this, entry| match entry.key {
+        into.origin = self.walk(table, |this, entry| match entry.key {
             "domain" => this.text(entry, &mut into.domain),
             "targets" => this.list(entry, &mut into.targets),
             _ => this.unknown_key(entry, "[[rule]]"),
@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table that may stand several times.
-    fn several(&mut self, entry: &Entry<'a>, mut read: impl FnMut(&mut Self, Table<'a>)) {
+    fn several(&mut self, entry: &Entry<'a>, mut read: impl FnMut(&mut Self, &Table<'a>)) {
         let key = entry.key;
         let wrong = |place: &Place| {
             let message = format!("there may be several of [[{key}]], so it stands in double brackets");
@@ -254,14 +254,14 @@ impl<'a> Reader<'a> {
             let place = self.place(entry.value);
             self.push(wrong(&place));
             if let DeValue::Table(table) = entry.value.get_ref() {
-                read(self, (table, place));
+                read(self, &(table, place));
             }
             return;
         };
         for value in tables.iter() {
             let place = self.place(value);
             match value.get_ref() {
-                DeValue::Table(table) => read(self, (table, place)),
+                DeValue::Table(table) => read(self, &(table, place)),
                 _ => self.push(wrong(&place)),
             }
         }

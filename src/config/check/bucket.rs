@@ -287,6 +287,11 @@ impl Judge<'_> {
         if let Some(file) = &bucket.names_file
             && let Some(source) = self.names_text(file)
         {
+            if file.value.anyone_may_write {
+                let message = format!("every user of this machine may write {}", source.name());
+                let problem = Problem::warning(file.place.as_ref(), message);
+                self.problems.push(problem.hint(format!("chmod o-w {}", source.name())));
+            }
             let before = self.problems.len();
             let listed = names.len();
             for (name, at) in lines(source) {

@@ -162,12 +162,19 @@ impl<'a> Judge<'a> {
 
     /// Blocks that contradict each other, and subnets that are elsewhere.
     fn compare_blocks(&mut self, ground: &Ground<'_>) {
-        let mut blocks: HashMap<IpNet, &Written<IpNet>> = HashMap::new();
-        for block in ground.subnets.iter().flat_map(|subnet| &subnet.blocks) {
-            if let Some(earlier) = blocks.insert(block.value, block) {
-                let problem = Problem::mistake(block.place.as_ref(), format!("{} is in two subnets", block.value));
-                let problem = problem.note(earlier.place.as_ref(), "the other is here");
-                self.problems.push(problem.hint("a client belongs to one subnet: remove one of them"));
+        let mut blocks: HashMap<IpNet, (usize, &Written<IpNet>)> = HashMap::new();
+        let indexed = ground.subnets.iter().enumerate();
+        for (owner, block) in indexed.flat_map(|(owner, subnet)| std::iter::repeat(owner).zip(&subnet.blocks)) {
+            if let Some((other, earlier)) = blocks.insert(block.value, (owner, block)) {
+                let (message, hint) = match other == owner {
+                    true => (format!("{} is given twice", block.value), "keep one of them"),
+                    false => (
+                        format!("{} is in two subnets", block.value),
+                        "a client belongs to one subnet: remove one of them",
+                    ),
+                };
+                let problem = Problem::mistake(block.place.as_ref(), message);
+                self.problems.push(problem.note(earlier.place.as_ref(), "the other is here").hint(hint));
             }
             let outside = !ground.cidrs.iter().any(|cidr| cidr.value.contains(&block.value));
             if outside && !ground.cidrs.is_empty() {
@@ -179,7 +186,7 @@ impl<'a> Judge<'a> {
             }
         }
         for block in &ground.behind_self {
-            if let Some(subnet) = blocks.get(&block.value) {
+            if let Some((_, subnet)) = blocks.get(&block.value) {
                 let message = format!("{} is behind-self and a subnet", block.value);
                 let problem = Problem::mistake(block.place.as_ref(), message);
                 let problem = problem.note(subnet.place.as_ref(), "the subnet is here");
