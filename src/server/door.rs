@@ -1,0 +1,90 @@
+//! The way out for queries that waited: answers come in, replies go to whoever asked, however they asked.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::datagrams::{Asked, Envelopes, Outbox};
+use super::{Waiting, WayBack, shielded};
+use crate::responder::{Pending, Responder};
+use crate::wire::Answer;
+use crate::wire::query::MAX_TCP;
+
+/// Finishes waiting queries. It never blocks: a client that does not take its reply loses it.
+#[derive(Debug)]
+pub struct Door {
+    responder: Responder,
+    outbox: Outbox,
+    /// The socket that the outbox's replies belong to.
+    socket: Option<Arc<UdpSocket>>,
+    /// Where replies that are no datagrams are written.
+    long: Box<[u8]>,
+}
+
+impl Door {
+    /// A door that writes replies as `responder` does.
+    pub fn new(responder: Responder) -> Self {
+        Self { responder, outbox: Outbox::new(), socket: None, long: vec![0; MAX_TCP].into_boxed_slice() }
+    }
+
+    /// Replies to each of `answered`, which is empty afterwards.
+    pub fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>, now: Instant) {
+        let mut envelopes = Envelopes::hurried();
+        // Replies of one socket leave together.
+        answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
+        for (Waiting { pending, way_back }, answer) in answered.drain(..) {
+            match way_back {
+                WayBack::Udp { socket, asked } => self.post(&socket, asked, &pending, &answer, now, &mut envelopes),
+                // The place was kept when the query came, so there is nothing to wait for.
+                WayBack::Tcp(place) => {
+                    if let Some(reply) = self.write(&pending, &answer, now) {
+                        place.send(reply);
+                    }
+                }
+                WayBack::Caller(caller) => {
+                    if let Some(reply) = self.write(&pending, &answer, now) {
+                        // An error is a caller who has gone.
+                        let _ = caller.send(reply);
+                    }
+                }
+            }
+        }
+        self.send(&mut envelopes);
+    }
+
+    /// Puts a reply with those that leave by the same socket.
+    fn post(
+        &mut self,
+        socket: &Arc<UdpSocket>,
+        asked: Option<Asked>,
+        pending: &Pending,
+        answer: &Answer,
+        now: Instant,
+        envelopes: &mut Envelopes,
+    ) {
+        let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
+        if elsewhere || self.outbox.is_full() {
+            self.send(envelopes);
+        }
+        let Self { responder, outbox, .. } = self;
+        let length = shielded(|| responder.finish(pending, answer, now, outbox.space())).unwrap_or(0);
+        outbox.keep(length, pending.client(), asked);
+        self.socket.get_or_insert_with(|| Arc::clone(socket));
+    }
+
+    /// Sends what the outbox holds.
+    fn send(&mut self, envelopes: &mut Envelopes) {
+        let Some(socket) = self.socket.take() else { return };
+        let unsent = self.outbox.send(&socket, envelopes);
+        if unsent > 0 {
+            self.responder.counts().unsent.add(unsent);
+        }
+    }
+
+    /// The reply that is no datagram; none if there shall be none.
+    fn write(&mut self, pending: &Pending, answer: &Answer, now: Instant) -> Option<Vec<u8>> {
+        let Self { responder, long, .. } = self;
+        let length = shielded(|| responder.finish(pending, answer, now, long))?;
+        long.get(..length).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec)
+    }
+}
