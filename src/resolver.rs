@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
 use crate::responder::{Outcome, Responder};
-use crate::server::door::Door;
+use crate::server::Door;
 use crate::server::{Waiting, WayBack};
 use crate::upstream::Upstream;
 use crate::upstream::exchange::Exchange;

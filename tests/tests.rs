@@ -1,3 +1,5 @@
 //! The integration tests: one binary, whose contents are this list.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod sockets;

@@ -16,7 +16,11 @@ pub fn run(path: &Path) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
     let log = log.with_ansi(terminal);
-    if terminal { log.init() } else { log.without_time().init() }
+    if terminal {
+        log.init()
+    } else {
+        log.without_time().init()
+    }
     match daemon::serve(path, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,26 +1,91 @@
-//! temp
-use super::{Waiting, WayBack};
-use crate::responder::Responder;
+//! The way out for queries that waited: answers come in, replies go to whoever asked, however they asked.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use super::datagrams::{Asked, Envelopes, Outbox};
+use super::{Waiting, WayBack, shielded};
+use crate::responder::{Pending, Responder};
 use crate::upstream::exchange::Deliver;
 use crate::wire::Answer;
-use std::sync::Arc;
-/// temp
-pub struct Door(Responder);
-impl Door {
-    /// temp
-    pub fn new(responder: Responder) -> Self {
-        Self(responder)
-    }
+use crate::wire::query::MAX_TCP;
+
+/// Finishes waiting queries. It never blocks: a client that does not take its reply loses it.
+#[derive(Debug)]
+pub struct Door {
+    responder: Responder,
+    outbox: Outbox,
+    /// The socket that the outbox's replies belong to.
+    socket: Option<Arc<UdpSocket>>,
+    /// Where replies that are no datagrams are written.
+    long: Box<[u8]>,
 }
+
 impl Deliver<Waiting> for Door {
+    /// Replies to each of `answered`, which is empty afterwards.
     fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>) {
-        for (waiting, answer) in answered.drain(..) {
-            let mut out = vec![0; 65535];
-            let n = self.0.finish(&waiting.pending, &answer, &mut out);
-            out.truncate(n);
-            if let WayBack::Caller(c) = waiting.way_back {
-                let _ = c.send(out);
+        let mut envelopes = Envelopes::hurried();
+        // Replies of one socket leave together.
+        answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
+        for (Waiting { pending, way_back }, answer) in answered.drain(..) {
+            match way_back {
+                WayBack::Udp { socket, asked } => self.post(&socket, asked, &pending, &answer, &mut envelopes),
+                // The place was kept when the query came, so there is nothing to wait for.
+                WayBack::Tcp(place) => {
+                    if let Some(reply) = self.write(&pending, &answer) {
+                        place.send(reply);
+                    }
+                }
+                WayBack::Caller(caller) => {
+                    if let Some(reply) = self.write(&pending, &answer) {
+                        // An error is a caller who has gone.
+                        let _ = caller.send(reply);
+                    }
+                }
             }
         }
+        self.send(&mut envelopes);
+    }
+}
+
+impl Door {
+    /// A door that writes replies as `responder` does.
+    pub fn new(responder: Responder) -> Self {
+        Self { responder, outbox: Outbox::new(), socket: None, long: vec![0; MAX_TCP].into_boxed_slice() }
+    }
+
+    /// Puts a reply with those that leave by the same socket.
+    fn post(
+        &mut self,
+        socket: &Arc<UdpSocket>,
+        asked: Option<Asked>,
+        pending: &Pending,
+        answer: &Answer,
+        envelopes: &mut Envelopes,
+    ) {
+        let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
+        if elsewhere || self.outbox.is_full() {
+            self.send(envelopes);
+        }
+        let Self { responder, outbox, .. } = self;
+        let length = shielded(|| responder.finish(pending, answer, outbox.space())).unwrap_or(0);
+        outbox.keep(length, pending.client(), asked);
+        self.socket.get_or_insert_with(|| Arc::clone(socket));
+    }
+
+    /// Sends what the outbox holds.
+    fn send(&mut self, envelopes: &mut Envelopes) {
+        let Some(socket) = self.socket.take() else { return };
+        let unsent = self.outbox.send(&socket, envelopes);
+        if unsent > 0 {
+            self.responder.counts().unsent.add(unsent);
+        }
+    }
+
+    /// The reply that is no datagram; none if there shall be none.
+    fn write(&mut self, pending: &Pending, answer: &Answer) -> Option<Vec<u8>> {
+        let Self { responder, long, .. } = self;
+        let length = shielded(|| responder.finish(pending, answer, long))?;
+        long.get(..length).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec)
     }
 }

@@ -1,0 +1,344 @@
+//! Datagrams in batches: [`Inbox`] receives up to 64 with one system call, [`Outbox`] sends the replies with one per
+//! address they leave from.
+//!
+//! Apart from the threads that use it (and from the door, which sends too) because here live the habits of
+//! `recvmmsg`, `sendmmsg` and packet information (RFC 3542 section 6), none of which the rest should have to know.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
+    SockaddrStorage, recvmmsg, sendmmsg, setsockopt, sockopt,
+};
+
+use crate::wire::query::MAX_UDP;
+
+/// Datagrams per system call: enough to spread its cost, few enough to stay in the processor's second cache.
+pub const BATCH: usize = 64;
+/// Octets of a datagram that are received. No query that is served comes near.
+const MAX_DATAGRAM: usize = 4096;
+
+/// The address of this host that a datagram was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// The address, ...
+    pub address: IpAddr,
+    /// ... and, if it means something on one link only, the interface; else 0, so that routing decides.
+    interface: u32,
+}
+
+impl Asked {
+    /// As said by the kernel for an IPv4 datagram: the address to answer from, which for one that was broadcast is
+    /// another than the destination. The kernel does not know it for what came before it was asked to tell.
+    fn v4(info: &in_pktinfo) -> Option<Self> {
+        let [source, destination] =
+            [info.ipi_spec_dst, info.ipi_addr].map(|ip| Ipv4Addr::from(u32::from_be(ip.s_addr)));
+        let address = if source.is_unspecified() { destination } else { source };
+        let usable = !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+        usable.then_some(Self { address: address.into(), interface: 0 })
+    }
+
+    /// As said by the kernel for an IPv6 datagram. Nobody may answer from a multicast address.
+    fn v6(info: &in6_pktinfo) -> Option<Self> {
+        let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+        let interface = if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+        (!address.is_multicast()).then_some(Self { address: address.into(), interface })
+    }
+}
+
+/// A datagram that came.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// Its octets.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// The address it was sent to, if the socket is bound to none and the kernel said.
+    pub asked: Option<Asked>,
+    /// Whether `bytes` is all of it.
+    pub whole: bool,
+}
+
+/// What is remembered of a datagram beside its octets.
+#[derive(Debug)]
+struct Arrival {
+    buffer: usize,
+    length: usize,
+    client: SocketAddr,
+    asked: Option<Asked>,
+    whole: bool,
+}
+
+/// Makes `socket` a blocking one that wakes up at least every `wake`, and that tells which address was asked if it is
+/// bound to none.
+///
+/// # Errors
+/// If the socket refuses an option.
+pub fn prepare(socket: &UdpSocket, wake: Duration) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(wake))?;
+    match socket.local_addr()? {
+        SocketAddr::V4(local) if local.ip().is_unspecified() => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(local) if local.ip().is_unspecified() => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Receives datagrams from one socket. Stays on the thread that made it: the header set holds pointers.
+#[derive(Debug)]
+pub struct Inbox {
+    buffers: Box<[[u8; MAX_DATAGRAM]; BATCH]>,
+    headers: MultiHeaders<SockaddrStorage>,
+    arrivals: Vec<Arrival>,
+    /// The socket is bound to no address, so the kernel tells which was asked.
+    wildcard: bool,
+}
+
+impl Inbox {
+    /// Room for the datagrams of `socket`.
+    pub fn new(socket: &UdpSocket) -> Self {
+        let wildcard = socket.local_addr().is_ok_and(|local| local.ip().is_unspecified());
+        let buffers = vec![[0; MAX_DATAGRAM]; BATCH].into_boxed_slice().try_into().expect("made with BATCH buffers");
+        Self { buffers, headers: receive_headers(wildcard), arrivals: Vec::with_capacity(BATCH), wildcard }
+    }
+
+    /// Waits for datagrams and takes those that are there, up to [`BATCH`].
+    ///
+    /// # Errors
+    /// What the kernel says, as it says it: `WouldBlock` when none came in time.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.arrivals.clear();
+        let mut uninformed = false;
+        {
+            let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            let flags = MsgFlags::MSG_WAITFORONE;
+            let received = recvmmsg(socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None)?;
+            for (buffer, message) in received.enumerate() {
+                let Some(client) = message.address.as_ref().and_then(to_std) else { continue };
+                let asked = if self.wildcard {
+                    message.cmsgs().ok().and_then(|mut all| all.find_map(|message| asked(&message)))
+                } else {
+                    None
+                };
+                uninformed |= self.wildcard && asked.is_none();
+                let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+                self.arrivals.push(Arrival { buffer, length: message.bytes, client, asked, whole });
+            }
+        }
+        if uninformed {
+            // A header that came back with less control data than it has room for offers only that much room from
+            // then on, so the next datagram in its place would lose the address it asked.
+            self.headers = receive_headers(true);
+        }
+        Ok(())
+    }
+
+    /// The datagrams of the last [`Inbox::receive`].
+    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.arrivals.iter().filter_map(|arrival| {
+            let Arrival { buffer, length, client, asked, whole } = *arrival;
+            let bytes = self.buffers.get(buffer)?.get(..length)?;
+            Some(Datagram { bytes, client, asked, whole })
+        })
+    }
+}
+
+/// Headers to receive into, with room for packet information if it is asked for. Dual-stack sockets (which are not
+/// opened here, but may be given) send the larger, IPv6 form for all.
+fn receive_headers(wildcard: bool) -> MultiHeaders<SockaddrStorage> {
+    MultiHeaders::preallocate(BATCH, wildcard.then(|| cmsg_space!(in6_pktinfo)))
+}
+
+/// The address asked, if that is what `message` tells.
+fn asked(message: &ControlMessageOwned) -> Option<Asked> {
+    match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Asked::v4(info),
+        ControlMessageOwned::Ipv6PacketInfo(info) => Asked::v6(info),
+        _ => None,
+    }
+}
+
+/// The kernel's form of an address in the standard library's.
+fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => Some(SocketAddr::V4((*v4).into())),
+        (_, Some(v6)) => Some(SocketAddr::V6((*v6).into())),
+        _ => None,
+    }
+}
+
+/// A reply that is ready to leave.
+#[derive(Debug, Clone, Copy)]
+struct Reply {
+    buffer: usize,
+    length: usize,
+    to: SocketAddr,
+    asked: Option<Asked>,
+}
+
+/// Collects the replies of one socket, to send them together.
+#[derive(Debug)]
+pub struct Outbox {
+    buffers: Box<[[u8; MAX_UDP]; BATCH]>,
+    replies: Vec<Reply>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new() -> Self {
+        let buffers = vec![[0; MAX_UDP]; BATCH].into_boxed_slice().try_into().expect("made with BATCH buffers");
+        Self { buffers, replies: Vec::with_capacity(BATCH) }
+    }
+
+    /// Where the next reply is written, before it is kept; empty if the outbox is full.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.buffers.get_mut(self.replies.len()).map_or(&mut [], |buffer| buffer)
+    }
+
+    /// Keeps the reply of `length` octets that was written to [`Outbox::space`]. One of none is forgotten.
+    pub fn keep(&mut self, length: usize, to: SocketAddr, asked: Option<Asked>) {
+        if length > 0 && !self.is_full() {
+            self.replies.push(Reply { buffer: self.replies.len(), length, to, asked });
+        }
+    }
+
+    /// Whether it must be sent before another reply can be kept.
+    pub fn is_full(&self) -> bool {
+        self.replies.len() == BATCH
+    }
+
+    /// Sends what is kept; returns how many replies the kernel refused.
+    pub fn send(&mut self, socket: &UdpSocket, envelopes: &mut Envelopes) -> u64 {
+        let Self { buffers, replies } = self;
+        // `sendmmsg` takes one list of control messages for all its datagrams: one call for each address asked.
+        replies.sort_unstable_by_key(|reply| (reply.to.is_ipv6(), reply.asked));
+        let mut refused = 0;
+        for run in replies.chunk_by(|a, b| a.asked == b.asked && a.to.is_ipv6() == b.to.is_ipv6()) {
+            let mut slices = [[IoSlice::new(&[])]; BATCH];
+            for (slice, reply) in slices.iter_mut().zip(run) {
+                *slice = [IoSlice::new(&buffers[reply.buffer][..reply.length])];
+            }
+            refused += envelopes.send(socket.as_raw_fd(), &slices, run);
+        }
+        replies.clear();
+        refused
+    }
+}
+
+/// What `sendmmsg` needs around the replies. Stays on the thread that made it: header sets hold pointers.
+#[derive(Debug)]
+pub struct Envelopes {
+    v4: Headers<SockaddrIn>,
+    v6: Headers<SockaddrIn6>,
+    flags: MsgFlags,
+}
+
+impl Envelopes {
+    /// For a thread that may wait until the socket's send buffer has room.
+    pub fn patient() -> Self {
+        Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty() }
+    }
+
+    /// For a thread that must not wait: what finds no room is lost, as datagrams may be.
+    pub fn hurried() -> Self {
+        Self { flags: MsgFlags::MSG_DONTWAIT, ..Self::patient() }
+    }
+
+    /// Sends the replies of one family and source, whose octets are `slices`; returns how many the kernel refused.
+    fn send(&mut self, socket: RawFd, slices: &[[IoSlice<'_>; 1]], run: &[Reply]) -> u64 {
+        let Some(&Reply { to, asked, .. }) = run.first() else { return 0 };
+        let addresses = run.iter().map(|reply| reply.to);
+        match to {
+            SocketAddr::V4(_) => {
+                let v4 = |to| if let SocketAddr::V4(to) = to { Some(to.into()) } else { None };
+                self.v4.send(socket, slices, addresses.filter_map(v4), asked, self.flags)
+            }
+            SocketAddr::V6(_) => {
+                let v6 = |to| if let SocketAddr::V6(to) = to { Some(to.into()) } else { None };
+                self.v6.send(socket, slices, addresses.filter_map(v6), asked, self.flags)
+            }
+        }
+    }
+}
+
+/// Header sets for sending to addresses of one family, made when first needed. A set must have exactly the room for
+/// control messages that is used (the kernel refuses unused room), so each kind of reply has its own.
+#[derive(Debug)]
+struct Headers<S> {
+    plain: Option<MultiHeaders<S>>,
+    from_v4: Option<MultiHeaders<S>>,
+    from_v6: Option<MultiHeaders<S>>,
+    to: Vec<Option<S>>,
+}
+
+impl<S> Default for Headers<S> {
+    fn default() -> Self {
+        Self { plain: None, from_v4: None, from_v6: None, to: Vec::with_capacity(BATCH) }
+    }
+}
+
+impl<S: SockaddrLike + Copy> Headers<S> {
+    /// Sends one slice to each address, from the address asked; returns how many the kernel refused.
+    fn send(
+        &mut self,
+        socket: RawFd,
+        slices: &[[IoSlice<'_>; 1]],
+        addresses: impl Iterator<Item = S>,
+        asked: Option<Asked>,
+        flags: MsgFlags,
+    ) -> u64 {
+        let Self { plain, from_v4, from_v6, to } = self;
+        to.clear();
+        to.extend(addresses.map(Some));
+        match asked {
+            None => {
+                let headers = plain.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, None));
+                send_run(socket, headers, slices, to, &[], flags)
+            }
+            Some(Asked { address: IpAddr::V4(address), .. }) => {
+                let headers =
+                    from_v4.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in_pktinfo))));
+                let source = in_addr { s_addr: u32::from(address).to_be() };
+                let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: in_addr { s_addr: 0 } };
+                send_run(socket, headers, slices, to, &[ControlMessage::Ipv4PacketInfo(&info)], flags)
+            }
+            Some(Asked { address: IpAddr::V6(address), interface }) => {
+                let headers =
+                    from_v6.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in6_pktinfo))));
+                let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface };
+                send_run(socket, headers, slices, to, &[ControlMessage::Ipv6PacketInfo(&info)], flags)
+            }
+        }
+    }
+}
+
+/// Sends one slice to each address of `to`. The kernel stops at a datagram it cannot send (port 0, a host that cannot
+/// be reached), so the call is made again past it: one bad peer costs the others nothing.
+fn send_run<S: SockaddrLike + Copy>(
+    socket: RawFd,
+    headers: &mut MultiHeaders<S>,
+    slices: &[[IoSlice<'_>; 1]],
+    to: &[Option<S>],
+    control: &[ControlMessage<'_>],
+    flags: MsgFlags,
+) -> u64 {
+    let (mut done, mut refused) = (0, 0);
+    while let (Some(slices), Some(to @ [_, ..])) = (slices.get(done..), to.get(done..)) {
+        match sendmmsg(socket, headers, slices, to, control, flags) {
+            Ok(sent) => done += sent.count().max(1),
+            Err(Errno::EINTR) => {}
+            Err(_) => {
+                done += 1;
+                refused += 1;
+            }
+        }
+    }
+    refused
+}

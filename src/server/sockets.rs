@@ -1,0 +1,306 @@
+//! Opening sockets, and saying clearly why one cannot be had.
+//!
+//! Apart from serving them, because sockets may as well be inherited from whoever started the program.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Listener;
+
+/// Connections that the kernel completes before they are accepted.
+const BACKLOG: i32 = 1024;
+/// How often a port that is free for both UDP and TCP is looked for, when any will do.
+const ATTEMPTS: usize = 16;
+
+/// Sockets of one listen address, just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The sockets.
+    pub listener: Listener,
+    /// Octets of receive buffer that each UDP socket was given: less than was asked for if the kernel's limit
+    /// (`net.core.rmem_max`) is lower and the process may not exceed it.
+    pub receive_buffer: usize,
+}
+
+/// Opens `threads` UDP sockets that share `address` (at least one), with receive buffers of `receive_buffer` octets,
+/// and a TCP listener. Port 0 is any port that is free for both. The address need not exist yet.
+///
+/// # Errors
+/// If a socket cannot be had: another program has the address, the port is a privileged one, ...
+pub fn open(address: SocketAddr, threads: usize, receive_buffer: usize) -> Result<Opened, CannotListen> {
+    let attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
+    let attempt = || {
+        let tcp = open_tcp(address).map_err(|error| CannotListen::new(address, "TCP", error))?;
+        let chosen = tcp.local_addr().map_err(|error| CannotListen::new(address, "TCP", error))?;
+        let (udp, receive_buffer) =
+            open_udp(chosen, threads, receive_buffer).map_err(|error| CannotListen::new(chosen, "UDP", error))?;
+        Ok(Opened { listener: Listener { udp, tcp: Some(tcp) }, receive_buffer })
+    };
+    let mut result = attempt();
+    for _ in 1..attempts {
+        if !matches!(&result, Err(CannotListen { reason: Reason::InUse { .. }, .. })) {
+            break;
+        }
+        result = attempt();
+    }
+    result
+}
+
+/// A TCP listener on `address`.
+fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = open_socket(address, Type::STREAM, Protocol::TCP)?;
+    // Connections of an earlier run that linger do not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// UDP sockets that share `address`, and the receive buffer each was given.
+fn open_udp(address: SocketAddr, threads: usize, receive_buffer: usize) -> io::Result<(Vec<UdpSocket>, usize)> {
+    let mut sockets: Vec<UdpSocket> = Vec::with_capacity(threads);
+    let mut given = usize::MAX;
+    for nth in 0..threads.max(1) {
+        let socket = open_socket(address, Type::DGRAM, Protocol::UDP)?;
+        given = given.min(set_receive_buffer(&socket, receive_buffer)?);
+        // SO_REUSEPORT would join the sockets of any other process of this user, which would then get a part of the
+        // queries. So the first socket is bound alone, which fails if anybody has the address, and then opened to
+        // the others.
+        socket.set_reuse_port(nth > 0)?;
+        socket.bind(&address.into())?;
+        socket.set_reuse_port(threads > 1)?;
+        sockets.push(socket.into());
+    }
+    Ok((sockets, given))
+}
+
+/// A socket for `address`, not yet bound.
+fn open_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    // An address that comes later (a container's bridge, a second interface) is no reason not to start.
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    Ok(socket)
+}
+
+/// Asks for a receive buffer of so many octets; returns how many were given.
+fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<usize> {
+    if octets > 0 && setsockopt(socket, sockopt::RcvBufForce, &octets).is_err() {
+        setsockopt(socket, sockopt::RcvBuf, &octets)?;
+    }
+    // The kernel doubles what is asked for, to have room for its own notes (socket(7)).
+    Ok(getsockopt(socket, sockopt::RcvBuf)? / 2)
+}
+
+/// Why there is no socket for a listen address.
+#[derive(Debug)]
+pub struct CannotListen {
+    /// The address.
+    pub address: SocketAddr,
+    /// `UDP` or `TCP`.
+    pub protocol: &'static str,
+    /// What is in the way.
+    pub reason: Reason,
+}
+
+/// What is in the way of a socket.
+#[derive(Debug)]
+pub enum Reason {
+    /// Another program has the address.
+    InUse {
+        /// That program, as `name (pid N)`, if it could be seen.
+        holder: Option<String>,
+    },
+    /// The process may not have the port.
+    NotPermitted,
+    /// Anything else, as the kernel says it.
+    Other(io::Error),
+}
+
+impl CannotListen {
+    /// Looks into what `error` means.
+    fn new(address: SocketAddr, protocol: &'static str, error: io::Error) -> Self {
+        let reason = match error.kind() {
+            ErrorKind::AddrInUse => Reason::InUse { holder: holder(address, protocol) },
+            ErrorKind::PermissionDenied => Reason::NotPermitted,
+            _ => Reason::Other(error),
+        };
+        Self { address, protocol, reason }
+    }
+}
+
+impl fmt::Display for CannotListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, protocol, reason } = self;
+        write!(f, "cannot listen on {address} ({protocol}): ")?;
+        match reason {
+            Reason::InUse { holder } => {
+                let holder = holder.as_deref().unwrap_or("another program");
+                write!(f, "{holder} has it; stop that program or choose another address in server.listen")
+            }
+            Reason::NotPermitted => {
+                write!(f, "not permitted; start as root or with CAP_NET_BIND_SERVICE, or choose a port from 1024 up")
+            }
+            Reason::Other(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
+                let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+                write!(f, "this host has no {family}; remove the address from server.listen")
+            }
+            Reason::Other(error) => write!(f, "{error}; is the address in server.listen right?"),
+        }
+    }
+}
+
+impl Error for CannotListen {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.reason {
+            Reason::Other(error) => Some(error),
+            Reason::InUse { .. } | Reason::NotPermitted => None,
+        }
+    }
+}
+
+/// The program that has `address`, as `name (pid N)`, if this process may see it.
+fn holder(address: SocketAddr, protocol: &str) -> Option<String> {
+    let tables: [&str; 2] =
+        if protocol == "UDP" { ["/proc/net/udp", "/proc/net/udp6"] } else { ["/proc/net/tcp", "/proc/net/tcp6"] };
+    let holding = |line: &str| {
+        let entry = SocketEntry::parse(line)?;
+        (entry.is_in_the_way_of(address) && (protocol == "UDP" || entry.listens)).then_some(entry.inode)
+    };
+    let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
+    texts.into_iter().find_map(|text| text.lines().filter_map(holding).find_map(program_with_socket))
+}
+
+/// A line of `/proc/net/udp` and its like.
+#[derive(Debug, PartialEq, Eq)]
+struct SocketEntry {
+    local: SocketAddr,
+    listens: bool,
+    inode: u64,
+}
+
+impl SocketEntry {
+    /// Reads `sl local_address rem_address st ... inode ...`; `None` for the heading.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (address, port) = fields.next()?.split_once(':')?;
+        let local = SocketAddr::new(parse_address(address)?, u16::from_str_radix(port, 16).ok()?);
+        let listens = fields.nth(1)? == "0A";
+        Some(Self { local, listens, inode: fields.nth(5)?.parse().ok()? })
+    }
+
+    /// Whether nobody can have `address` while this socket is there.
+    fn is_in_the_way_of(&self, address: SocketAddr) -> bool {
+        let (mine, other) = (self.local.ip().to_canonical(), address.ip());
+        self.local.port() == address.port() && (mine == other || mine.is_unspecified() || other.is_unspecified())
+    }
+}
+
+/// An address as the kernel prints it: 32-bit words in hexadecimal, each in the machine's own order of octets.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    if text.len() == 8 {
+        return Some(Ipv4Addr::from(word(0)?).into());
+    }
+    let mut octets = [0; 16];
+    for (nth, four) in octets.chunks_exact_mut(4).enumerate() {
+        four.copy_from_slice(&word(nth * 8)?);
+    }
+    Some(Ipv6Addr::from(octets).into())
+}
+
+/// The program that has the socket with this inode open.
+fn program_with_socket(inode: u64) -> Option<String> {
+    let link = format!("socket:[{inode}]");
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has_socket = |pid: &u32| {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        descriptors.into_iter().any(|open| fs::read_link(open.path()).is_ok_and(|to| to == Path::new(&link)))
+    };
+    let pid = { pids }.find(has_socket)?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(format!("{} (pid {pid})", name.trim()))
+}
+
+/// The hard limit of open files is lower than what the configuration needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooFewDescriptors {
+    /// What is needed.
+    pub needed: u64,
+    /// What there is, now that the soft limit is as high as the hard one.
+    pub limit: u64,
+}
+
+impl fmt::Display for TooFewDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed, limit } = self;
+        write!(
+            f,
+            "{limit} open files are allowed, {needed} are needed; raise the limit (LimitNOFILE= in the unit, ulimit -Hn \
+             in a shell) or lower server.tcp-connections"
+        )
+    }
+}
+
+impl Error for TooFewDescriptors {}
+
+/// Raises how many files this process may have open to `needed`, or as far as it may; returns the limit that is then
+/// in force.
+///
+/// # Errors
+/// If that is less than `needed`.
+pub fn raise_descriptor_limit(needed: u64) -> Result<u64, TooFewDescriptors> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(needed) };
+    let wanted = needed.clamp(soft.min(hard), hard);
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() { wanted } else { soft };
+    if limit < needed { Err(TooFewDescriptors { needed, limit }) } else { Ok(limit) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_socket_tables_are_read() {
+        let heading =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        assert_eq!(SocketEntry::parse(heading), None);
+        let (v4, v6) = if cfg!(target_endian = "little") {
+            ("0100007F", "00000000000000000000000001000000")
+        } else {
+            ("7F000001", "00000000000000000000000000000001")
+        };
+        let rest = "0A 00000000:00000000 00:00000000 00000000   0        0 4242 1 0000000000000000 100 0 0 10 0";
+        for (address, expected) in [(v4, "127.0.0.1:53"), (v6, "[::1]:53")] {
+            let entry = SocketEntry::parse(&format!("   0: {address}:0035 {address}:0000 {rest}")).unwrap();
+            assert_eq!(entry, SocketEntry { local: expected.parse().unwrap(), listens: true, inode: 4242 });
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_in_everybodys_way() {
+        let in_the_way = |mine: &str, other: &str| {
+            let local = mine.parse().unwrap();
+            SocketEntry { local, listens: false, inode: 1 }.is_in_the_way_of(other.parse().unwrap())
+        };
+        assert!(in_the_way("0.0.0.0:53", "127.0.0.1:53"));
+        assert!(in_the_way("127.0.0.53:53", "0.0.0.0:53"));
+        assert!(in_the_way("[::]:53", "127.0.0.1:53"));
+        assert!(!in_the_way("127.0.0.53:53", "127.0.0.1:53"));
+        assert!(!in_the_way("0.0.0.0:5353", "127.0.0.1:53"));
+    }
+}

@@ -1,0 +1,371 @@
+//! Queries over TCP: messages with their length before them (RFC 1035 section 4.2.2), many on a connection, replied to
+//! in the order in which the answers are had (RFC 7766 sections 6.2.1.1 and 7).
+//!
+//! Tasks, not threads: connections are many and mostly wait. What a stranger can hold is bounded: connections in all
+//! and per address, octets per connection, queries under way per connection, and time.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{GRACE, Limits, Waiting, WayBack};
+use crate::metrics::Counts;
+use crate::resolver::Resolver;
+use crate::responder::Outcome;
+use crate::wire::Transport;
+use crate::wire::query::MAX_TCP;
+
+/// Queries of one connection that may wait for a resolver; then nothing more is read from it. Resolvers behind a
+/// pipelining client (a proxy, a forwarder) use some tens; more would let one client take the forwarder's places.
+const UNDER_WAY: usize = 128;
+/// Octets read at once: a query has some 60, so this is many.
+const READ: usize = 4096;
+/// Octets of replies after which they are written before the next message is answered.
+const WRITE: usize = 32 * 1024;
+/// Octets of a buffer that an idle connection may keep.
+const KEEP: usize = 16 * 1024;
+/// How long accepting rests when the process or the system is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
+
+/// What the connections have in common.
+#[derive(Debug)]
+pub struct Connections {
+    /// A connection always uses the same desk. There is one per core, so that few wait for each other; one per
+    /// connection would cost 64 kB each.
+    desks: Box<[Arc<Mutex<Desk>>]>,
+    next: AtomicUsize,
+    census: Arc<Mutex<Census>>,
+    limits: Limits,
+}
+
+/// A resolver, and the place where it writes.
+#[derive(Debug)]
+struct Desk {
+    resolver: Resolver,
+    reply: Box<[u8]>,
+}
+
+/// How many connections there are, in all and of each client.
+#[derive(Debug, Default)]
+struct Census {
+    all: usize,
+    of: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place in the census, given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    census: Arc<Mutex<Census>>,
+    client: IpAddr,
+}
+
+impl Connections {
+    /// No connections yet; they will be answered by clones of `resolver`.
+    pub fn new(resolver: &Resolver, limits: Limits) -> Self {
+        let desk = || Desk { resolver: resolver.clone(), reply: vec![0; MAX_TCP].into_boxed_slice() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let desks = std::iter::repeat_with(|| Arc::new(Mutex::new(desk()))).take(cores).collect();
+        Self { desks, next: AtomicUsize::new(0), census: Arc::default(), limits }
+    }
+
+    /// The next desk in turn.
+    fn desk(&self) -> Arc<Mutex<Desk>> {
+        let turn = self.next.fetch_add(1, Relaxed) % self.desks.len();
+        Arc::clone(&self.desks[turn])
+    }
+
+    /// A place for one more connection of `client`, if there is one.
+    fn seat(&self, client: IpAddr) -> Option<Seat> {
+        let mut census = locked(&self.census);
+        let of_client = census.of.get(&client).copied().unwrap_or(0);
+        if census.all >= self.limits.tcp_connections || of_client >= self.limits.tcp_connections_per_client {
+            return None;
+        }
+        census.all += 1;
+        census.of.insert(client, of_client + 1);
+        Some(Seat { census: Arc::clone(&self.census), client })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut census = locked(&self.census);
+        census.all = census.all.saturating_sub(1);
+        if let Some(count) = census.of.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                census.of.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// The lock, also after a panic of another holder: every change made under it is complete at each step.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Accepts connections until `closing` says so, and has each served by a task.
+pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut closing: watch::Receiver<bool>) {
+    let mut complained = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = closed(&mut closing) => return,
+        };
+        match accepted {
+            Ok((stream, client)) => admit(stream, client, &connections, &closing),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if !complained {
+                    let address = listener.local_addr().map_or_else(|_| "TCP".into(), |address| address.to_string());
+                    tracing::error!(
+                        "cannot accept connections on {address}: {error}; trying on, and not saying so again"
+                    );
+                    complained = true;
+                }
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Has a new connection served, or closes it at once if there is no place for it.
+fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
+    let desk = connections.desk();
+    let count = |which: fn(&Counts) -> &crate::metrics::Count| {
+        which(locked(&desk).resolver.responder().counts()).add(1);
+    };
+    let Some(seat) = connections.seat(client.ip().to_canonical()) else {
+        count(|counts| &counts.tcp_refused);
+        return;
+    };
+    count(|counts| &counts.tcp_connections);
+    // Replies are written whole; waiting for more to send with them would only delay them.
+    let _ = stream.set_nodelay(true);
+    let connection = Connection::new(stream, client, desk, connections.limits.tcp_idle);
+    let closing = closing.clone();
+    tokio::spawn(async move {
+        let _seat = seat;
+        let mut deadline = closing.clone();
+        tokio::select! {
+            // How a connection ends is between the client and the network; nobody else need know.
+            _ = connection.serve(closing) => {}
+            () = async { closed(&mut deadline).await; sleep(GRACE).await } => {}
+        }
+    });
+}
+
+/// Done when the server is to close, or is gone.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// Whether an error of accept is about the connection that it took off the queue (accept(2)), so that the next may
+/// well succeed.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    const OF_ONE: [Errno; 12] = [
+        Errno::ECONNABORTED,
+        Errno::ECONNRESET,
+        Errno::EINTR,
+        Errno::EPERM,
+        Errno::EPROTO,
+        Errno::ENOPROTOOPT,
+        Errno::EOPNOTSUPP,
+        Errno::EHOSTDOWN,
+        Errno::EHOSTUNREACH,
+        Errno::ENETDOWN,
+        Errno::ENETUNREACH,
+        Errno::ENONET,
+    ];
+    error.raw_os_error().is_some_and(|code| OF_ONE.contains(&Errno::from_raw(code)))
+}
+
+/// One client's connection.
+struct Connection {
+    stream: TcpStream,
+    client: SocketAddr,
+    desk: Arc<Mutex<Desk>>,
+    /// What came and is not answered: at most a message and a bit, and no more room than has come.
+    inbound: Vec<u8>,
+    /// Replies with their lengths, to be written.
+    outbound: Vec<u8>,
+    /// The queue to `returned`. A query under way holds one of its places.
+    places: mpsc::Sender<Vec<u8>>,
+    /// Replies to queries that waited.
+    returned: mpsc::Receiver<Vec<u8>>,
+    idle: Duration,
+    /// When the client has been silent too long.
+    deadline: Instant,
+}
+
+/// Why answering stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// The next message is not there yet.
+    Inbound,
+    /// Enough replies are ready to be written.
+    Outbound,
+    /// Too many queries are under way.
+    UnderWay,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, client: SocketAddr, desk: Arc<Mutex<Desk>>, idle: Duration) -> Self {
+        let (places, returned) = mpsc::channel(UNDER_WAY);
+        let (inbound, outbound) = (Vec::new(), Vec::new());
+        let deadline = Instant::now() + idle;
+        Self { stream, client, desk, inbound, outbound, places, returned, idle, deadline }
+    }
+
+    /// Answers the client's messages until it or the server closes, or it is silent too long.
+    async fn serve(mut self, mut closing: watch::Receiver<bool>) -> io::Result<()> {
+        loop {
+            let pause = self.answer()?;
+            while let Ok(reply) = self.returned.try_recv() {
+                self.enqueue(&reply);
+            }
+            self.write().await?;
+            if pause == Pause::Outbound {
+                continue;
+            }
+            tokio::select! {
+                Some(reply) = self.returned.recv() => self.enqueue(&reply),
+                // A place is also free again when a query ends without a reply, which `returned` does not show.
+                () = async { drop(self.places.reserve().await) }, if pause == Pause::UnderWay => {}
+                ready = self.stream.readable(), if pause == Pause::Inbound => {
+                    ready?;
+                    if !self.read()? {
+                        break;
+                    }
+                }
+                () = sleep_until(self.deadline) => {
+                    if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
+                        self.deadline = Instant::now() + self.idle;
+                    } else {
+                        break;
+                    }
+                }
+                () = closed(&mut closing) => break,
+            }
+        }
+        self.finish().await
+    }
+
+    /// Whether queries are under way.
+    fn is_waiting(&self) -> bool {
+        self.places.capacity() < UNDER_WAY
+    }
+
+    /// Takes what has come; false if the client will send no more.
+    fn read(&mut self) -> io::Result<bool> {
+        let was_empty = self.inbound.is_empty();
+        // By what comes, never by the length that a message claims.
+        self.inbound.reserve(READ);
+        match self.stream.try_read_buf(&mut self.inbound) {
+            Ok(0) => return Ok(false),
+            Ok(_) if was_empty => self.deadline = Instant::now() + self.idle,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Answers the messages that are there, until something must be waited for. A message of length 0 ends the
+    /// connection: no program sends one, so where messages begin is no longer known. One that gets no reply does not:
+    /// other queries may be under way; but it earns the client no time either.
+    fn answer(&mut self) -> io::Result<Pause> {
+        let mut desk = locked(&self.desk);
+        let Desk { resolver, reply } = &mut *desk;
+        let now = std::time::Instant::now();
+        let mut unread = self.inbound.as_slice();
+        let pause = loop {
+            let Some((length, rest)) = unread.split_first_chunk::<2>() else { break Pause::Inbound };
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length == 0 {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            let Some((message, rest)) = rest.split_at_checked(length) else { break Pause::Inbound };
+            if self.outbound.len() >= WRITE {
+                break Pause::Outbound;
+            }
+            let Ok(place) = self.places.clone().try_reserve_owned() else { break Pause::UnderWay };
+            unread = rest;
+            let length = match resolver.respond(message, self.client, Transport::Tcp, now, reply) {
+                Outcome::Drop => continue,
+                Outcome::Reply(length) => length,
+                Outcome::Forward(pending) => {
+                    match resolver.forward(Waiting { pending, way_back: WayBack::Tcp(place) }) {
+                        Ok(()) => 0,
+                        Err(turned_away) => resolver.responder().overloaded(&turned_away.pending, reply),
+                    }
+                }
+            };
+            self.deadline = Instant::now() + self.idle;
+            enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
+        };
+        let answered = self.inbound.len() - unread.len();
+        drop(desk);
+        self.inbound.drain(..answered);
+        shrink(&mut self.inbound);
+        Ok(pause)
+    }
+
+    /// Puts a reply that was waited for with those to be written.
+    fn enqueue(&mut self, reply: &[u8]) {
+        enqueue(&mut self.outbound, reply);
+        self.deadline = Instant::now() + self.idle;
+    }
+
+    /// Writes the replies that are ready. A client that takes nothing for as long as it may be idle has gone.
+    async fn write(&mut self) -> io::Result<()> {
+        let mut rest = self.outbound.as_slice();
+        while !rest.is_empty() {
+            let written = timeout(self.idle, self.stream.write(rest)).await??;
+            rest = rest.get(written..).filter(|_| written > 0).ok_or(ErrorKind::WriteZero)?;
+        }
+        self.outbound.clear();
+        shrink(&mut self.outbound);
+        Ok(())
+    }
+
+    /// Waits for the queries under way, writes their replies, and closes.
+    async fn finish(mut self) -> io::Result<()> {
+        // With the last query under way the last sender goes, and the queue ends.
+        let (places, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.places, places));
+        while let Some(reply) = self.returned.recv().await {
+            enqueue(&mut self.outbound, &reply);
+            while let Ok(reply) = self.returned.try_recv() {
+                enqueue(&mut self.outbound, &reply);
+            }
+            self.write().await?;
+        }
+        self.stream.shutdown().await
+    }
+}
+
+/// Appends a reply with its length before it. One of none is left out.
+fn enqueue(outbound: &mut Vec<u8>, reply: &[u8]) {
+    if let (Ok(length), false) = (u16::try_from(reply.len()), reply.is_empty()) {
+        outbound.extend_from_slice(&length.to_be_bytes());
+        outbound.extend_from_slice(reply);
+    }
+}
+
+/// Gives back room that one large message took.
+fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > KEEP {
+        *buffer = Vec::new();
+    }
+}

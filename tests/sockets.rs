@@ -1,0 +1,526 @@
+//! The door, on real sockets of the loopback interface.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use phzd::resolver::Resolver;
+use phzd::server::sockets::{Reason, open, raise_descriptor_limit};
+use phzd::server::{Limits, Listener, Server};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Far more than loopback needs, so that a test fails instead of hanging.
+const SOON: Duration = Duration::from_secs(5);
+/// How long a test waits for what must not come.
+const MOMENT: Duration = Duration::from_millis(100);
+
+const LIMITS: Limits =
+    Limits { udp_threads: 1, tcp_connections: 16, tcp_connections_per_client: 8, tcp_idle: Duration::from_secs(10) };
+
+/// A server that runs until it is dropped.
+struct Running {
+    runtime: Runtime,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Running {
+    fn at(ip: impl Into<IpAddr>) -> Self {
+        Self::with(ip, LIMITS)
+    }
+
+    fn with(ip: impl Into<IpAddr>, limits: Limits) -> Self {
+        let opened = open(SocketAddr::new(ip.into(), 0), limits.udp_threads, 0).unwrap();
+        Self::on(opened.listener, limits)
+    }
+
+    fn on(listener: Listener, limits: Limits) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let server = Server::new(Resolver::stub(), vec![listener], limits);
+        let task = runtime.spawn(server.run(async { drop(stopped.await) }));
+        Self { runtime, address, stop: Some(stop), task: Some(task) }
+    }
+
+    /// Its port at another of its addresses.
+    fn at_address(&self, ip: impl Into<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.into(), self.address.port())
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&self.address, SOON).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    /// Stops it; returns how long that took.
+    fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        self.stop.take().unwrap().send(()).unwrap();
+        self.runtime.block_on(self.task.take().unwrap()).unwrap().unwrap();
+        began.elapsed()
+    }
+}
+
+/// A query for example. A, with RD.
+fn query(id: u16) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    [&[high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x07example\0\0\x01\0\x01"].concat()
+}
+
+/// A query as it stands in a TCP stream.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+/// The next message of a TCP stream; `None` at its end.
+fn next_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut length = [0; 2];
+    match stream.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+        Err(error) => panic!("neither a message nor the end: {error}"),
+    }
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut message).unwrap();
+    Some(message)
+}
+
+fn assert_replies(reply: &[u8], id: u16) {
+    assert_eq!(reply.first_chunk(), Some(&id.to_be_bytes()), "the id of {reply:?}");
+    assert_eq!(reply[2] & 0x80, 0x80, "QR of {reply:?}");
+    assert_eq!(reply[12..], query(id)[12..], "the question");
+}
+
+fn client(ip: impl Into<IpAddr>) -> UdpSocket {
+    let socket = UdpSocket::bind((ip.into(), 0)).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket
+}
+
+/// The id of the next reply, and where it came from.
+fn next_reply(socket: &UdpSocket) -> (u16, SocketAddr) {
+    let mut reply = [0; 2048];
+    let (length, from) = socket.recv_from(&mut reply).unwrap();
+    let id = u16::from_be_bytes([reply[0], reply[1]]);
+    assert_replies(&reply[..length], id);
+    (id, from)
+}
+
+fn assert_silence(socket: &UdpSocket) {
+    socket.set_read_timeout(Some(MOMENT)).unwrap();
+    let error = socket.recv_from(&mut [0; 2048]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    socket.set_read_timeout(Some(SOON)).unwrap();
+}
+
+fn loopback(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, last)
+}
+
+#[test]
+fn batches_of_any_size_are_answered_one_by_one() {
+    let server = Running::at(loopback(1));
+    let client = client(loopback(1));
+    let mut id = 0;
+    for size in [1, 2, 63, 64, 65, 128, 200] {
+        for nth in 0..size {
+            client.send_to(&query(id + nth), server.address).unwrap();
+        }
+        let mut ids: Vec<_> = (0..size).map(|_| next_reply(&client).0).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (id..id + size).collect::<Vec<_>>());
+        id += size;
+    }
+    assert_silence(&client);
+}
+
+#[test]
+fn replies_leave_from_the_address_that_was_asked() {
+    let server = Running::at(Ipv4Addr::UNSPECIFIED);
+    let clients: Vec<_> = (0..4).map(|nth| client(loopback(11 + nth))).collect();
+    // Together, so that addresses and clients are mixed within a batch.
+    for id in 0..40_u16 {
+        for client in &clients {
+            client.send_to(&query(id), server.at_address(loopback(1 + (id % 3) as u8))).unwrap();
+        }
+    }
+    for client in &clients {
+        let mut replies: Vec<_> = (0..40).map(|_| next_reply(client)).collect();
+        replies.sort_unstable();
+        let expected = (0..40).map(|id| (id, server.at_address(loopback(1 + (id % 3) as u8))));
+        assert!(replies.iter().copied().eq(expected), "{replies:?}");
+    }
+}
+
+#[test]
+fn ipv6_wildcard_answers_and_leaves_ipv4_alone() {
+    let server = Running::at(Ipv6Addr::UNSPECIFIED);
+    let client = client(Ipv6Addr::LOCALHOST);
+    for id in 0..70 {
+        client.send_to(&query(id), server.at_address(Ipv6Addr::LOCALHOST)).unwrap();
+    }
+    for _ in 0..70 {
+        assert_eq!(next_reply(&client).1, server.at_address(Ipv6Addr::LOCALHOST));
+    }
+    // The same port of IPv4 is free.
+    let v4 = open(server.at_address(Ipv4Addr::UNSPECIFIED), 1, 0).unwrap();
+    drop(v4);
+    assert!(server.stop() < SOON);
+}
+
+/// Link-local addresses mean something on one interface only; skipped where there is none.
+#[test]
+fn link_local_addresses_answer_with_their_scope() {
+    let Some((address, scope)) = link_local() else {
+        eprintln!("skipped: no link-local IPv6 address here");
+        return;
+    };
+    let server = Running::at(Ipv6Addr::UNSPECIFIED);
+    let to = SocketAddr::V6(SocketAddrV6::new(address, server.address.port(), 0, scope));
+    let client = client(Ipv6Addr::UNSPECIFIED);
+    client.send_to(&query(7), to).unwrap();
+    assert_eq!(next_reply(&client), (7, to));
+}
+
+/// A link-local address of this host and its interface.
+fn link_local() -> Option<(Ipv6Addr, u32)> {
+    let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (address, index) = (fields.next()?, fields.next()?);
+        let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+        let up = fields.nth(1)? == "20" && fields.next().is_some_and(|flags| flags == "80");
+        (up && address.is_unicast_link_local()).then_some((address, u32::from_str_radix(index, 16).ok()?))
+    })
+}
+
+#[test]
+fn a_client_that_has_gone_costs_the_others_nothing() {
+    for ip in [Ipv4Addr::UNSPECIFIED, loopback(1)] {
+        let server = Running::at(ip);
+        let address = server.at_address(loopback(1));
+        let stays = client(loopback(1));
+        for id in 0..100 {
+            // Its socket is closed before the reply comes back: the kernel says so with an ICMP error.
+            client(loopback(1)).send_to(&query(1000 + id), address).unwrap();
+            stays.send_to(&query(id), address).unwrap();
+        }
+        let mut ids: Vec<_> = (0..100).map(|_| next_reply(&stays).0).collect();
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0..100));
+    }
+}
+
+/// A source port of 0, which nobody can reply to, in the middle of a batch. Needs a raw socket.
+#[test]
+fn a_client_without_a_port_costs_the_others_nothing() {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
+        eprintln!("skipped: raw sockets need CAP_NET_RAW");
+        return;
+    };
+    for ip in [Ipv4Addr::UNSPECIFIED, loopback(1)] {
+        let server = Running::at(ip);
+        let address = server.at_address(loopback(1));
+        let honest = client(loopback(1));
+        for id in 0..100 {
+            let message = query(1000 + id);
+            let mut datagram = vec![0, 0];
+            datagram.extend(address.port().to_be_bytes());
+            datagram.extend(u16::try_from(8 + message.len()).unwrap().to_be_bytes());
+            datagram.extend([0, 0]);
+            datagram.extend(message);
+            raw.send_to(&datagram, &SocketAddr::new(loopback(1).into(), 0).into()).unwrap();
+            honest.send_to(&query(id), address).unwrap();
+        }
+        let mut ids: Vec<_> = (0..100).map(|_| next_reply(&honest).0).collect();
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0..100));
+    }
+}
+
+/// A given socket may hold datagrams from before packet information was asked for, and may be a dual-stack one.
+#[test]
+fn given_sockets_are_served_as_they_are() {
+    let early = UdpSocket::bind("0.0.0.0:0").unwrap();
+    early.set_nonblocking(true).unwrap();
+    let port = early.local_addr().unwrap().port();
+    let client = client(loopback(1));
+    for id in 0..10 {
+        client.send_to(&query(id), (loopback(1), port)).unwrap();
+    }
+    let server = Running::on(Listener { udp: vec![early], tcp: None }, Limits { udp_threads: 3, ..LIMITS });
+    let mut ids: Vec<_> = (0..10).map(|_| next_reply(&client).0).collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..10));
+    for id in 0..100 {
+        client.send_to(&query(id), server.at_address(loopback(9))).unwrap();
+    }
+    for _ in 0..100 {
+        assert_eq!(next_reply(&client).1, server.at_address(loopback(9)));
+    }
+
+    let both = UdpSocket::bind("[::]:0").unwrap();
+    let server = Running::on(Listener { udp: vec![both], tcp: None }, LIMITS);
+    client.send_to(&query(1), server.at_address(loopback(5))).unwrap();
+    assert_eq!(next_reply(&client), (1, server.at_address(loopback(5))));
+}
+
+#[test]
+fn a_datagram_too_long_to_be_a_query_gets_no_reply() {
+    let server = Running::at(Ipv4Addr::UNSPECIFIED);
+    let address = server.at_address(loopback(1));
+    let client = client(loopback(1));
+    let mut long = query(1);
+    long.resize(5000, 0);
+    client.send_to(&long, address).unwrap();
+    client.send_to(&[], address).unwrap();
+    client.send_to(&query(2), address).unwrap();
+    assert_eq!(next_reply(&client).0, 2);
+    assert_silence(&client);
+}
+
+#[test]
+fn pipelined_queries_in_one_segment_are_all_answered() {
+    let server = Running::at(loopback(1));
+    let mut stream = server.connect();
+    let all: Vec<u8> = (0..100).flat_map(|id| framed(&query(id))).collect();
+    stream.write_all(&all).unwrap();
+    for id in 0..100 {
+        assert_replies(&next_message(&mut stream).unwrap(), id);
+    }
+    // And those sent before the client closed its half.
+    stream.write_all(&all).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for id in 0..100 {
+        assert_replies(&next_message(&mut stream).unwrap(), id);
+    }
+    assert_eq!(next_message(&mut stream), None);
+}
+
+#[test]
+fn messages_may_come_octet_by_octet() {
+    let server = Running::at(loopback(1));
+    let mut stream = server.connect();
+    stream.set_nodelay(true).unwrap();
+    for id in 0..3 {
+        for octet in framed(&query(id)) {
+            stream.write_all(&[octet]).unwrap();
+        }
+        assert_replies(&next_message(&mut stream).unwrap(), id);
+    }
+    // Half a message and then nothing more: closed, without a reply.
+    stream.write_all(&framed(&query(9))[..20]).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(next_message(&mut stream), None);
+}
+
+#[test]
+fn a_message_of_length_0_ends_the_connection_and_one_without_a_reply_does_not() {
+    let server = Running::at(loopback(1));
+    let mut stream = server.connect();
+    let reply_itself = [&[0, 1, 0x80, 0][..], &query(1)[4..]].concat();
+    stream.write_all(&[framed(&reply_itself), framed(&query(2))].concat()).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 2);
+    stream.write_all(&[0, 0]).unwrap();
+    assert_eq!(next_message(&mut stream), None);
+}
+
+#[test]
+fn a_long_message_is_answered_and_a_claimed_one_costs_little_and_not_for_long() {
+    let server = Running::with(loopback(1), Limits { tcp_idle: Duration::from_millis(400), ..LIMITS });
+    let mut stream = server.connect();
+    let mut long = query(5);
+    long.resize(65_535, 0);
+    stream.write_all(&[framed(&long), framed(&query(6))].concat()).unwrap();
+    // What follows the question makes it malformed: a header says so.
+    assert_eq!(next_message(&mut stream).map(|reply| reply.len()), Some(12));
+    assert_replies(&next_message(&mut stream).unwrap(), 6);
+
+    let mut claiming: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    let began = Instant::now();
+    for stream in &mut claiming {
+        stream.write_all(&[0xff, 0xff, 1]).unwrap();
+    }
+    for stream in &mut claiming {
+        assert_eq!(next_message(stream), None);
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_silent_or_dribbling_client_is_let_go() {
+    let server = Running::with(loopback(1), Limits { tcp_idle: Duration::from_millis(300), ..LIMITS });
+    let mut silent = server.connect();
+    let mut dribbling = server.connect();
+    dribbling.set_nodelay(true).unwrap();
+    let began = Instant::now();
+    let dribble = thread::spawn(move || {
+        for octet in framed(&query(1)) {
+            if dribbling.write_all(&[octet]).is_err() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        next_message(&mut dribbling).is_none()
+    });
+    assert_eq!(next_message(&mut silent), None);
+    assert!((300..900).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!(dribble.join().unwrap(), "a message that took four times as long as it may was answered");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let server = Running::with(loopback(1), Limits { tcp_idle: Duration::from_millis(300), ..LIMITS });
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(Duration::from_secs(4))).unwrap();
+    let many: Vec<u8> = (0..1000).flat_map(|id| framed(&query(id))).collect();
+    let began = Instant::now();
+    // Until the buffers of both sides are full and the server stops reading; then it closes.
+    let error = loop {
+        if let Err(error) = stream.write_all(&many) {
+            break error;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "the server went on reading");
+    };
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+}
+
+#[test]
+fn connections_are_capped_for_each_client_and_in_all() {
+    let limits = Limits { tcp_connections: 3, tcp_connections_per_client: 2, ..LIMITS };
+    let server = Running::with(loopback(1), limits);
+    let served = |last: u8| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(loopback(last).into(), 0).into()).unwrap();
+        socket.connect(&server.address.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let _ = stream.write_all(&framed(&query(1)));
+        next_message(&mut stream).map(|reply| {
+            assert_replies(&reply, 1);
+            stream
+        })
+    };
+    let (first, second) = (served(21).unwrap(), served(21).unwrap());
+    assert!(served(21).is_none(), "a third of the same client");
+    let other = served(22).unwrap();
+    assert!(served(23).is_none(), "a fourth in all");
+    drop((first, second, other));
+    // Places are free again once the server has seen the ends.
+    let freed = Instant::now();
+    while served(21).is_none() {
+        assert!(freed.elapsed() < SOON, "no place became free");
+    }
+}
+
+#[test]
+fn stop_answers_what_came_and_closes() {
+    let server = Running::with(loopback(1), Limits { udp_threads: 2, ..LIMITS });
+    let mut stream = server.connect();
+    stream.write_all(&framed(&query(3))).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 3);
+    let address = server.address;
+    let took = server.stop();
+    assert!(took < Duration::from_millis(1000), "{took:?} with nothing under way");
+    assert_eq!(next_message(&mut stream), None);
+    // Nothing is left that holds the address.
+    drop(open(address, 1, 0).unwrap());
+}
+
+#[test]
+fn several_sockets_share_an_address_and_all_are_read() {
+    let server = Running::with(loopback(1), Limits { udp_threads: 4, ..LIMITS });
+    for id in 0..64 {
+        let client = client(loopback(1));
+        client.send_to(&query(id), server.address).unwrap();
+        assert_eq!(next_reply(&client), (id, server.address));
+    }
+}
+
+#[test]
+fn an_address_in_use_is_told_with_who_has_it() {
+    let me = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let pid = std::process::id();
+    for threads in [1, 2] {
+        let opened = open("127.0.0.31:0".parse().unwrap(), threads, 0).unwrap();
+        let Listener { udp, tcp } = opened.listener;
+        assert_eq!(udp.len(), threads);
+        let address = udp[0].local_addr().unwrap();
+        assert_eq!(tcp.as_ref().unwrap().local_addr().unwrap(), address);
+        for again in [1, 2] {
+            let tcp_error = open(address, again, 0).unwrap_err();
+            let tells = format!("cannot listen on {address} (TCP): ");
+            assert!(tcp_error.to_string().starts_with(&tells), "{tcp_error}");
+        }
+        drop(tcp);
+        for again in [1, 2] {
+            let error = open(address, again, 0).unwrap_err();
+            let Reason::InUse { holder: Some(holder) } = &error.reason else { panic!("{error}") };
+            // The kernel names threads, and a test runs in one of its own.
+            assert!(holder.ends_with(&format!("(pid {pid})")), "{holder} is not {me}");
+            let tells = format!(
+                "cannot listen on {address} (UDP): {holder} has it; stop that program or choose another address in server.listen"
+            );
+            assert_eq!(error.to_string(), tells);
+        }
+        // A wildcard would swallow it.
+        let error = open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), threads, 0).unwrap_err();
+        assert!(matches!(error.reason, Reason::InUse { holder: Some(_) }), "{error}");
+    }
+}
+
+#[test]
+fn an_address_that_does_not_exist_yet_can_be_had() {
+    // RFC 5737: for documentation, so no host has it.
+    let opened = open("192.0.2.1:0".parse().unwrap(), 2, 64 * 1024).unwrap();
+    assert_eq!(opened.listener.local_addr().unwrap().ip(), IpAddr::from([192, 0, 2, 1]));
+    assert!(opened.receive_buffer > 0);
+}
+
+#[test]
+fn the_receive_buffer_that_was_given_is_told() {
+    let opened = open("127.0.0.1:0".parse().unwrap(), 1, 100_000).unwrap();
+    assert_eq!(opened.receive_buffer, 100_000);
+}
+
+#[test]
+fn descriptors_are_raised_as_far_as_allowed() {
+    let now = raise_descriptor_limit(16).unwrap();
+    assert!(now >= 16);
+    let error = raise_descriptor_limit(u64::MAX).unwrap_err();
+    assert!(error.limit >= now);
+    assert!(error.to_string().contains("LimitNOFILE="), "{error}");
+}
+
+/// Nothing shared is left behind by many short lives.
+#[test]
+fn a_server_that_is_dropped_stops() {
+    let opened = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap();
+    let address = opened.listener.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = Server::new(Resolver::stub(), vec![opened.listener], LIMITS);
+    let served = Arc::new(());
+    let held = Arc::clone(&served);
+    runtime.block_on(async {
+        let running = server.run(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        assert!(tokio::time::timeout(MOMENT, running).await.is_err());
+    });
+    drop(runtime);
+    assert_eq!(Arc::strong_count(&served), 1);
+    let began = Instant::now();
+    while let Err(error) = open(address, 1, 0) {
+        assert!(began.elapsed() < SOON, "{error}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
