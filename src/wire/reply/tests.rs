@@ -308,10 +308,10 @@ fn an_opt_among_other_records_leaves_no_trace() {
 
 #[test]
 fn octets_that_only_look_like_a_pointer_are_left_alone() {
-    // The label ends in 0xc0, the name in 0: read as a pointer, that would lead behind the OPT.
-    let owner = [&b"\x46"[..], &[b'x'; 70]].concat();
-    let filler = [&[63][..], &owner[1..64], &[9], b"xxxxxxxx\xc0\x00", &ADDRESS[2..]].concat();
-    let bytes = raw([0, 0, 2], &[OPT, &filler]);
+    // The label ends in 0xc1, the name in 0: read as a pointer, that would lead to octet 256, behind the OPT.
+    let owner = b"\x09xxxxxxxx\xc1\x00";
+    let record = [owner, &ADDRESS[2..]].concat();
+    let bytes = raw([0, 0, 2], &[OPT, &record]);
     let asked = question("host.example", TYPE_A);
     let reply = sent(&read(&bytes, &asked).unwrap(), &asked, 0);
     assert_eq!(shown(&reply), shown(&bytes));
