@@ -184,7 +184,7 @@ fn what_does_not_answer_the_question_is_foreign() {
 fn a_header_alone_can_only_be_a_failure() {
     let header = |code: u8| [0, 7, 0x81, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0];
     let received = read_bytes(&header(5)).unwrap();
-    assert_eq!((received.answer, received.outcome), (Answer::empty(rcode::REFUSED), Outcome::Failure));
+    assert_eq!((&*received.answer, received.outcome), (&Answer::empty(rcode::REFUSED), Outcome::Failure));
     assert_eq!(read_bytes(&header(0)), Err(Unusable::Foreign));
     assert_eq!(read_bytes(&[&header(5)[..], OPT].concat()), Err(Unusable::Foreign));
 }
@@ -269,7 +269,7 @@ fn extended_errors_and_codes_are_kept() {
     message.add_additional(opt(0, &options));
     let received = read_message(&message);
     let bogus = ExtendedError { code: 6, text: b"bogus"[..].to_vec().into() };
-    assert_eq!(received.answer, Answer::error(rcode::SERVFAIL, bogus), "a cookie is between neighbours");
+    assert_eq!(*received.answer, Answer::error(rcode::SERVFAIL, bogus), "a cookie is between neighbours");
     let bytes = sent(&received, &question("host.example", TYPE_A), 0);
     assert_eq!(bytes[bytes.len() - 11..], *b"\x00\x0f\x00\x07\x00\x06bogus");
     let mut message = reply();
