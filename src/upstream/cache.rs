@@ -123,7 +123,7 @@ impl Cache {
 
     /// Memory set aside for tables and held by entries.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+        self.shards.iter().map(lock).map(|shard| shard.tables() + shard.weight()).sum()
     }
 
     /// How many answers are kept, expired ones included.
@@ -138,7 +138,6 @@ impl Cache {
     /// The part that has the entries of this hash.
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // The table takes its places from the lowest and the seven highest bits; these are neither.
-        #[expect(clippy::indexing_slicing, reason = "SHARDS of them were made")]
         lock(&self.shards[(hash >> 48) as usize % SHARDS])
     }
 }
@@ -240,10 +239,6 @@ impl Shard {
         self.small.weight + self.main.weight
     }
 
-    fn bytes(&self) -> usize {
-        self.tables() + self.weight()
-    }
-
     fn find(&mut self, hash: u64, route: &Route, asked: Asked<'_>) -> Option<&mut Entry> {
         let Self { table, entries, .. } = self;
         let same = |entry: &Entry| {
@@ -269,7 +264,7 @@ impl Shard {
             line.weight = line.weight + weight - old.weight;
             self.make_room(0, 0);
         } else {
-            if self.left_unused(entry.hash) {
+            if self.ghost(entry.hash).is_some_and(|(ghost, high)| *ghost == high) {
                 entry.queue = Queue::Main;
             }
             self.make_room(1, entry.weight);
@@ -292,55 +287,37 @@ impl Shard {
     /// step removes an entry, or moves it out of the small queue, or takes one of its uses away.
     fn make_room(&mut self, slots: usize, weight: usize) {
         while self.entries.len() + slots > self.capacity || self.weight() + weight > self.room {
-            let stepped = if self.small.weight > self.room / 10 || self.main.slots.is_empty() {
-                self.step_small()
-            } else {
-                self.step_main()
-            };
-            if stepped.is_none() {
+            let small = self.small.weight > self.room / 10 || self.main.slots.is_empty();
+            if self.step(if small { Queue::Small } else { Queue::Main }).is_none() {
                 return;
             }
         }
     }
 
-    /// The oldest entry of the small queue is moved to the main one, or goes.
-    fn step_small(&mut self) -> Option<()> {
-        let slot = self.small.slots.pop_front()?;
+    /// The oldest entry of `queue` goes, unless it was used: then it moves to the end of the main queue and pays for that,
+    /// with all its uses when it comes from the small one, else with one. `None` if there is no entry.
+    fn step(&mut self, queue: Queue) -> Option<()> {
+        let slot = self.line(queue).slots.pop_front()?;
         let entry = self.entries.get_mut(slot as usize)?;
-        self.small.weight -= entry.weight;
-        if entry.uses < USES_TO_STAY {
-            let hash = entry.hash;
-            self.remember(hash);
-            self.remove(slot, hash);
-        } else {
-            (entry.uses, entry.queue) = (0, Queue::Main);
-            self.main.weight += entry.weight;
+        let (hash, weight) = (entry.hash, entry.weight);
+        let (stays, left) = match queue {
+            Queue::Small => (entry.uses >= USES_TO_STAY, 0),
+            Queue::Main => (entry.uses > 0, entry.uses.saturating_sub(1)),
+        };
+        (entry.uses, entry.queue) = (left, Queue::Main);
+        self.line(queue).weight -= weight;
+        if stays {
             self.main.slots.push_back(slot);
+            self.main.weight += weight;
+            return Some(());
         }
-        Some(())
-    }
-
-    /// The oldest entry of the main queue pays with a use to stay, or goes.
-    fn step_main(&mut self) -> Option<()> {
-        let slot = self.main.slots.pop_front()?;
-        let entry = self.entries.get_mut(slot as usize)?;
-        if entry.uses > 0 {
-            entry.uses -= 1;
-            self.main.slots.push_back(slot);
-        } else {
-            self.main.weight -= entry.weight;
-            let hash = entry.hash;
-            self.remove(slot, hash);
+        if let (Queue::Small, Some((ghost, high))) = (queue, self.ghost(hash)) {
+            *ghost = high;
         }
-        Some(())
-    }
-
-    /// Drops an entry that is in no queue any more.
-    fn remove(&mut self, slot: u32, hash: u64) {
         if let Ok(found) = self.table.find_entry(hash, |&other| other == slot) {
             found.remove();
         }
-        self.entries.try_remove(slot as usize);
+        self.entries.try_remove(slot as usize).map(drop)
     }
 
     /// Starts anew with another share and takes along what fits, in its order.
@@ -361,22 +338,10 @@ impl Shard {
         }
     }
 
-    /// Remembers that an entry of this hash left the small queue unused.
-    fn remember(&mut self, hash: u64) {
-        let (place, high) = self.ghost(hash);
-        if let Some(ghost) = self.ghosts.get_mut(place) {
-            *ghost = high;
-        }
-    }
-
-    /// Whether an entry of this hash has left the small queue unused not long ago.
-    fn left_unused(&self, hash: u64) -> bool {
-        let (place, high) = self.ghost(hash);
-        self.ghosts.get(place) == Some(&high)
-    }
-
-    fn ghost(&self, hash: u64) -> (usize, u32) {
-        ((hash as u32 as usize).checked_rem(self.ghosts.len()).unwrap_or(0), (hash >> 32) as u32)
+    /// Where a hash that left the small queue unused is remembered, and as what.
+    fn ghost(&mut self, hash: u64) -> Option<(&mut u32, u32)> {
+        let place = (hash as u32 as usize).checked_rem(self.ghosts.len())?;
+        self.ghosts.get_mut(place).map(|ghost| (ghost, (hash >> 32) as u32))
     }
 }
 

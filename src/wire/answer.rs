@@ -136,8 +136,8 @@ impl Answer {
         }
     }
 
-    /// Writes the reply to `query` into `out`, at most `limit` octets; returns its length, or 0 if `out` cannot even hold
-    /// the question. What does not fit leaves question and OPT, with TC set.
+    /// Writes the reply to `query` into `out`, at most `limit` octets; returns its length, or 0 if question
+    /// and OPT alone are longer. What does not fit leaves question and OPT, with TC set.
     pub fn write(&self, query: &Query<'_>, place: Placement, limit: usize, out: &mut [u8]) -> usize {
         let head = query.head();
         let limit = limit.min(out.len());
@@ -152,7 +152,7 @@ impl Answer {
         let truncated = head.len() + self.body.len() + opt > limit;
         let body = if truncated { 0 } else { self.body.len() };
         let length = head.len() + body + opt;
-        let Some((reply, _)) = out.split_at_mut_checked(length) else { return 0 };
+        let Some((reply, _)) = out.get_mut(..limit).and_then(|out| out.split_at_mut_checked(length)) else { return 0 };
         let (front, rest) = reply.split_at_mut(head.len());
         front.copy_from_slice(head);
         let (records, tail) = rest.split_at_mut(body);

@@ -304,21 +304,30 @@ impl<'a> Reader<'a> {
             self.close_gap(&mut body, from, to)?;
         }
         let places = self.ttls.iter().map(|&at| if at < from { at } else { at - gone } - self.start);
-        Some((body, places.map(u16::try_from).collect::<Result<_, _>>().ok()?))
+        let places: Vec<u16> = places.map(u16::try_from).collect::<Result<_, _>>().ok()?;
+        for &place in &places {
+            let ttl = body.get_mut(usize::from(place)..)?.first_chunk_mut::<4>()?;
+            // It is said as it counts, so that a client that reads it otherwise does not keep it for 68 years.
+            if ttl[0] & 0x80 != 0 {
+                *ttl = [0; 4];
+            }
+        }
+        Some((body, places))
     }
 
     /// Records came after the OPT: pointers of theirs to names after it move with them.
     fn close_gap(&self, body: &mut [u8], from: usize, to: usize) -> Option<()> {
+        let gone = to - from;
         let mut move_name = |at: usize| -> Option<usize> {
             let end = skip_name(self.message, at)?;
-            let pointer = self.message.get(end.checked_sub(2)?..end)?.first_chunk()?;
-            let target = usize::from(u16::from_be_bytes(*pointer) & 0x3fff);
-            if end - at >= 2 && pointer[0] >= 0xc0 && target >= to {
-                let place = end - 2 - (to - from) - self.start;
-                let moved = 0xc000 | u16::try_from(target - (to - from)).ok()?;
+            let Some((pointer, target)) = pointer_of(self.message, at) else { return Some(end) };
+            if target >= to {
+                let place = pointer - gone - self.start;
+                let moved = 0xc000 | u16::try_from(target - gone).ok()?;
                 body.get_mut(place..place + 2)?.copy_from_slice(&moved.to_be_bytes());
             }
-            Some(end)
+            // What points into the OPT has lost its target.
+            (target < from || target >= to).then_some(end)
         };
         let mut at = to;
         while at < self.at {
@@ -331,6 +340,9 @@ impl<'a> Reader<'a> {
                 name_at = move_name(name_at)?;
             }
             at = owner + 10 + usize::from(u16::from_be_bytes([length_high, length_low]));
+            if names > 0 && name_at > at {
+                return None;
+            }
         }
         Some(())
     }
@@ -345,6 +357,19 @@ fn compressed_names(kind: u16) -> (usize, usize) {
         26 => (2, 2),                 // PX
         33 => (6, 1),                 // SRV
         _ => (0, 0),
+    }
+}
+
+/// Where the name at `at` has its compression pointer, and where that leads; `None` if it ends without one.
+fn pointer_of(message: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut here = at;
+    loop {
+        let length = *message.get(here)?;
+        match length {
+            1..=63 => here += 1 + usize::from(length),
+            0xc0.. => return Some((here, usize::from(u16::from_be_bytes([length & 0x3f, *message.get(here + 1)?])))),
+            _ => return None,
+        }
     }
 }
 
@@ -391,3 +416,8 @@ fn extended_errors(rdata: &[u8]) -> Vec<ExtendedError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

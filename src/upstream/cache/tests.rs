@@ -270,7 +270,7 @@ fn check(cache: &Cache, bound: usize) -> Result<(), TestCaseError> {
     for shard in &cache.shards {
         let shard = shard.lock().unwrap();
         // A share too small for the fixed part of a shard keeps nothing.
-        prop_assert!(shard.bytes() <= (bound / SHARDS).max(size_of::<Shard>() + 64), "{shard:?}");
+        prop_assert!(shard.tables() + shard.weight() <= (bound / SHARDS).max(size_of::<Shard>() + 64), "{shard:?}");
         prop_assert_eq!(shard.room, shard.share.saturating_sub(shard.tables()), "a table has grown");
         prop_assert_eq!(shard.table.len(), shard.entries.len());
         prop_assert_eq!(shard.small.slots.len() + shard.main.slots.len(), shard.entries.len());
