@@ -1,0 +1,50 @@
+//! One query in flight: what a program waits for that resolves one name.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::generator::client;
+use crate::questions::{Expected, Questions};
+
+/// How long a reply may take before its query counts as lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A client that waits for each reply before it asks again.
+pub struct Single {
+    socket: UdpSocket,
+    id: u16,
+}
+
+impl Single {
+    /// A private client of `target`.
+    pub fn new(target: SocketAddr) -> io::Result<Single> {
+        let socket = UdpSocket::bind(client(1))?;
+        socket.connect(target)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Single { socket, id: 0 })
+    }
+
+    /// Asks the next question once. The time it took, or `None` when no right reply came.
+    pub fn ask(&mut self, questions: &mut Questions, expected: Expected) -> Option<Duration> {
+        let mut query = questions.next();
+        self.id = self.id.wrapping_add(1);
+        query.set_id(self.id);
+        let mut reply = [0; 512];
+        let begin = Instant::now();
+        self.socket.send(query.octets()).ok()?;
+        loop {
+            let length = self.socket.recv(&mut reply).ok()?;
+            let took = begin.elapsed();
+            // A reply that comes after its query was given up must not be taken for the next one's.
+            if reply[..2] == self.id.to_be_bytes() {
+                return expected.met_by(&query, &reply[..length]).then_some(took);
+            }
+        }
+    }
+
+    /// `count` round trips; a lost one is missing from the result.
+    pub fn round_trips(&mut self, count: usize, questions: &mut Questions, expected: Expected) -> Vec<Duration> {
+        (0..count).filter_map(|_| self.ask(questions, expected)).collect()
+    }
+}
