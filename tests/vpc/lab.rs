@@ -115,6 +115,17 @@ impl Lab {
         Some(lab)
     }
 
+    /// All the lab has made: its folder, its namespaces with their folders in /etc, its processes.
+    pub fn traces(&self) -> Vec<PathBuf> {
+        let namespaces = HOSTS.iter().map(|(_, host, ..)| *host).chain(["router"]).map(|host| self.namespace(host));
+        let mut traces = vec![self.folder.clone()];
+        for namespace in namespaces {
+            traces.extend([Path::new("/run/netns").join(&namespace), Path::new("/etc/netns").join(&namespace)]);
+        }
+        traces.extend(self.processes.iter().map(|process| PathBuf::from(format!("/proc/{}", process.child.id()))));
+        traces
+    }
+
     /// Runs `command` on `host`, shows both it and what it says, as a transcript.
     pub fn run(&self, host: Host, command: &str) -> Said {
         let said = self.run_unseen(host, command);

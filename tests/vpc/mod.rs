@@ -288,6 +288,20 @@ fn replies_leave_from_the_address_that_was_asked() {
     }
 }
 
+#[test]
+fn a_lab_leaves_nothing_behind_even_after_a_panic() {
+    let Some(mut lab) = Lab::start() else { return };
+
+    lab.start_phzd("phzd.toml", PHZD.parse().expect("an address"));
+    let traces = lab.traces();
+    let panicked = thread::spawn(move || {
+        assert!(lab.traces().is_empty(), "this panics, with the lab in its hands");
+    });
+    assert!(panicked.join().is_err());
+    let left: Vec<_> = traces.iter().filter(|trace| trace.exists()).collect();
+    assert!(left.is_empty(), "still there: {left:?}");
+}
+
 fn lab_with_phzd() -> Option<Lab> {
     let mut lab = Lab::start()?;
     lab.start_phzd("phzd.toml", PHZD.parse::<IpAddr>().expect("an address"));
