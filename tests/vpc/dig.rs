@@ -124,3 +124,47 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 fn single_spaced(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[test]
+fn a_difference_in_any_part_is_seen() {
+    const PRINTED: &str = "\
+;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 7
+;; flags: qr rd ra; QUERY: 1, ANSWER: 3, AUTHORITY: 1, ADDITIONAL: 1
+
+;; OPT PSEUDOSECTION:
+; EDNS: version: 0, flags:; udp: 1232
+;; QUESTION SECTION:
+;www.example.com.\t\tIN\tA
+
+;; ANSWER SECTION:
+www.example.com.\t60\tIN\tCNAME\tweb.example.com.
+web.example.com.\t60\tIN\tA\t192.0.2.1
+web.example.com.\t60\tIN\tA\t192.0.2.2
+
+;; AUTHORITY SECTION:
+example.com.\t900\tIN\tNS\tns.example.com.
+
+;; Query time: 0 msec
+";
+    let reply = Reply::read(PRINTED);
+    assert_eq!((reply.answer.len(), reply.authority.len(), reply.data("A")), (3, 1, vec!["192.0.2.1", "192.0.2.2"]));
+    assert_eq!(reply.edns, ["EDNS: version: 0, flags:; udp: 1232"]);
+    let differs = |old: &str, new: &str| {
+        let changed = PRINTED.replace(old, new);
+        assert_ne!(changed, PRINTED, "{old} is there");
+        !reply.differences(&Reply::read(&changed), 1).is_empty()
+    };
+    assert!(differs("NOERROR", "NXDOMAIN"));
+    assert!(differs("qr rd ra", "qr aa rd ra"));
+    assert!(differs(";www", ";WWW"));
+    assert!(differs("192.0.2.1\n", "192.0.2.3\n"));
+    assert!(differs("web.example.com.\t60\tIN\tA\t192.0.2.1\n", ""));
+    assert!(differs(
+        "192.0.2.1\nweb.example.com.\t60\tIN\tA\t192.0.2.2",
+        "192.0.2.2\nweb.example.com.\t60\tIN\tA\t192.0.2.1"
+    ));
+    assert!(differs("900\tIN\tNS", "898\tIN\tNS"), "two seconds, where one is allowed");
+    assert!(!differs("900\tIN\tNS", "899\tIN\tNS"));
+    assert!(!differs("id: 7", "id: 8"));
+    assert!(!differs("udp: 1232", "udp: 4096"), "OPT is each server's own");
+}
