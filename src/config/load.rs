@@ -42,11 +42,8 @@ pub(super) fn load(path: &Path) -> File {
 impl NamesFile {
     /// Reads the file at `path`. If it cannot be read, [`File::check`] says so.
     pub fn read(path: &Path) -> Self {
-        let source = source(path).map_err(|problem| {
-            problem.hint(
-                "its path begins in the folder of the file that names it, and phzd's user must be able to read it",
-            )
-        });
+        let hint = "its path begins in the folder of the file that names it, and phzd's user must be able to read it";
+        let source = source(path).map_err(|problem| advise(problem, hint));
         Self { text: source, anyone_may_write: anyone_may_write(path) }
     }
 }
@@ -65,11 +62,15 @@ fn add(path: &Path, hint: &str, file: &mut File) {
         }
         Err(problem) => {
             file.incomplete = true;
-            // The place of a file that is not text is more than its name, and says enough.
-            let located = problem.place().is_some_and(|place| place.line_and_column().is_some());
-            file.problems.push(if located { problem } else { problem.hint(hint) });
+            file.problems.push(advise(problem, hint));
         }
     }
+}
+
+/// Adds what to do about a file that cannot be read. One that is not text says so itself, with the place.
+fn advise(problem: Problem, hint: &str) -> Problem {
+    let located = problem.place().is_some_and(|place| place.line_and_column().is_some());
+    if located { problem } else { problem.hint(hint) }
 }
 
 /// The drop-ins in `folder`, in name order; none if there is no such folder.
