@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phzd::config::{File, Machine};
 use phzd::resolver::Resolver;
 use phzd::server::sockets::{Reason, open, raise_descriptor_limit};
 use phzd::server::{Limits, Listener, Server};
@@ -20,6 +21,59 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 const LIMITS: Limits =
     Limits { udp_threads: 1, tcp_connections: 16, tcp_connections_per_client: 8, tcp_idle: Duration::from_secs(10) };
+
+/// A resolver of 127.0.0.1 that answers each question with 192.0.2.53, when it is told to.
+struct Upstream {
+    address: SocketAddr,
+    /// What holds its answers back.
+    gate: mpsc::Sender<()>,
+}
+
+impl Upstream {
+    /// One that answers at once.
+    fn open() -> Self {
+        let upstream = Self::closed();
+        for _ in 0..1000 {
+            upstream.gate.send(()).unwrap();
+        }
+        upstream
+    }
+
+    /// One that answers a question each time the gate opens.
+    fn closed() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let (gate, opened) = mpsc::channel();
+        thread::spawn(move || {
+            let mut question = [0; 4096];
+            // It ends with the test, whose end closes the gate.
+            while let Ok((length, from)) = socket.recv_from(&mut question)
+                && opened.recv().is_ok()
+            {
+                let name = question[12..length].iter().position(|octet| *octet == 0).unwrap();
+                let mut answer = question[..12 + name + 5].to_vec();
+                answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+                answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\x01\0\0\x04\xc0\0\x02\x35");
+                socket.send_to(&answer, from).unwrap();
+            }
+        });
+        Self { address, gate }
+    }
+
+    /// A resolver with one private name, that asks this one for all others.
+    fn resolver(&self) -> Resolver {
+        let port = self.address.port();
+        let text = format!(
+            "[vpc]\nregion = 'eu-west-1'\ncidrs = ['172.31.0.0/16']\nself = '172.31.1.5'\nresolvers = ['127.0.0.1:{port}']\n\
+             [upstream]\ntimeout-ms = 2000\n\
+             [[endpoint]]\nname = 's3'\naddresses = ['172.31.1.152']\n\
+             [[bucket]]\nnames = ['private']\nendpoint = 's3'\n"
+        );
+        let machine = Machine { cores: 1, addresses: Vec::new() };
+        let (config, _) = File::parse("test", &text).check(&machine).unwrap();
+        Resolver::start(&config).unwrap()
+    }
+}
 
 /// A server that runs until it is dropped.
 struct Running {
@@ -40,10 +94,14 @@ impl Running {
     }
 
     fn on(listener: Listener, limits: Limits) -> Self {
+        Self::forwarding(&Upstream::open(), listener, limits)
+    }
+
+    fn forwarding(upstream: &Upstream, listener: Listener, limits: Limits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let server = Server::new(Resolver::stub(), vec![listener], limits);
+        let server = Server::new(upstream.resolver(), vec![listener], limits);
         let task = runtime.spawn(server.run(async { drop(stopped.await) }));
         Self { runtime, address, stop: Some(stop), task: Some(task) }
     }
@@ -68,10 +126,20 @@ impl Running {
     }
 }
 
-/// A query for example. A, with RD.
+/// A query for the address of `name`, with RD.
+fn query_for(name: &str, id: u16) -> Vec<u8> {
+    let mut query = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap());
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}
+
+/// A query for the private name, which is answered at once.
 fn query(id: u16) -> Vec<u8> {
-    let [high, low] = id.to_be_bytes();
-    [&[high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x07example\0\0\x01\0\x01"].concat()
+    query_for("private.s3.eu-west-1.amazonaws.com", id)
 }
 
 /// A query as it stands in a TCP stream.
@@ -95,7 +163,8 @@ fn next_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
 fn assert_replies(reply: &[u8], id: u16) {
     assert_eq!(reply.first_chunk(), Some(&id.to_be_bytes()), "the id of {reply:?}");
     assert_eq!(reply[2] & 0x80, 0x80, "QR of {reply:?}");
-    assert_eq!(reply[12..], query(id)[12..], "the question");
+    let question = &query(id)[12..];
+    assert_eq!(reply.get(12..12 + question.len()), Some(question), "the question of {reply:?}");
 }
 
 fn client(ip: impl Into<IpAddr>) -> UdpSocket {
@@ -506,7 +575,7 @@ fn a_server_that_is_dropped_stops() {
     let opened = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap();
     let address = opened.listener.local_addr().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = Server::new(Resolver::stub(), vec![opened.listener], LIMITS);
+    let server = Server::new(Upstream::open().resolver(), vec![opened.listener], LIMITS);
     let served = Arc::new(());
     let held = Arc::clone(&served);
     runtime.block_on(async {
@@ -523,4 +592,144 @@ fn a_server_that_is_dropped_stops() {
         assert!(began.elapsed() < SOON, "{error}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The address in a reply of one A record.
+fn address_in(reply: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::from(*reply.last_chunk::<4>().unwrap())
+}
+
+const RESOLVERS_ANSWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+const PRIVATE_ANSWER: Ipv4Addr = Ipv4Addr::new(172, 31, 1, 152);
+
+#[test]
+fn replies_that_waited_leave_from_the_address_that_was_asked() {
+    let upstream = Upstream::closed();
+    let listener = open("0.0.0.0:0".parse().unwrap(), 2, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, Limits { udp_threads: 2, ..LIMITS });
+    let clients: Vec<_> = (0..6).map(|nth| client(loopback(11 + nth))).collect();
+    for id in 0..30_u16 {
+        for client in &clients {
+            client.send_to(&query_for("one.example", id), server.at_address(loopback(1 + (id % 3) as u8))).unwrap();
+        }
+    }
+    // All wait for one answer, and what needs none overtakes them.
+    clients[0].send_to(&query(99), server.at_address(loopback(1))).unwrap();
+    assert_eq!(next_reply(&clients[0]).0, 99);
+    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    for client in &clients {
+        let mut replies: Vec<_> = (0..30)
+            .map(|_| {
+                let mut reply = [0; 512];
+                let (length, from) = client.recv_from(&mut reply).unwrap();
+                assert_eq!(address_in(&reply[..length]), RESOLVERS_ANSWER);
+                (u16::from_be_bytes([reply[0], reply[1]]), from)
+            })
+            .collect();
+        replies.sort_unstable();
+        let expected = (0..30).map(|id| (id, server.at_address(loopback(1 + (id % 3) as u8))));
+        assert!(replies.iter().copied().eq(expected), "{replies:?}");
+    }
+}
+
+#[test]
+fn over_tcp_what_is_ready_overtakes_what_waits() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect();
+    stream.write_all(&[framed(&query_for("slow.example", 1)), framed(&query(2))].concat()).unwrap();
+    let first = next_message(&mut stream).unwrap();
+    assert_eq!((first[1], address_in(&first)), (2, PRIVATE_ANSWER));
+    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    let second = next_message(&mut stream).unwrap();
+    assert_eq!((second[1], address_in(&second)), (1, RESOLVERS_ANSWER));
+}
+
+/// More queries than may be under way on a connection: the rest is read as these return.
+#[test]
+fn a_connection_with_many_queries_under_way_waits_its_turn() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect();
+    let slow = (0..300).flat_map(|id| framed(&query_for("slow.example", id)));
+    stream.write_all(&slow.chain(framed(&query(300))).collect::<Vec<_>>()).unwrap();
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    let early = stream.peek(&mut [0]).unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::WouldBlock, "the last query was read, past 300 under way");
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    let mut ids: Vec<_> = (0..301)
+        .map(|_| {
+            let reply = next_message(&mut stream).unwrap();
+            u16::from_be_bytes([reply[0], reply[1]])
+        })
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..301));
+}
+
+#[test]
+fn stop_waits_for_what_is_under_way() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let client = client(loopback(1));
+    let mut stream = server.connect();
+    stream.write_all(&framed(&query_for("slow.example", 1))).unwrap();
+    client.send_to(&query_for("slow.example", 2), server.address).unwrap();
+    thread::sleep(MOMENT);
+    let gate = upstream.gate.clone();
+    let opening = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(400));
+        (0..2).for_each(|_| gate.send(()).unwrap());
+    });
+    let took = server.stop();
+    opening.join().unwrap();
+    assert!((400..1200).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(next_message(&mut stream).map(|reply| address_in(&reply)), Some(RESOLVERS_ANSWER));
+    assert_eq!(next_message(&mut stream), None);
+    let mut reply = [0; 512];
+    let length = client.recv(&mut reply).unwrap();
+    assert_eq!(address_in(&reply[..length]), RESOLVERS_ANSWER);
+}
+
+#[test]
+fn stop_does_not_wait_for_ever() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect();
+    stream.write_all(&framed(&query_for("never.example", 1))).unwrap();
+    thread::sleep(MOMENT);
+    let took = server.stop();
+    assert!((1300..1800).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(next_message(&mut stream), None);
+}
+
+#[test]
+fn a_query_too_many_is_told_so_at_once() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 8 << 20).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let client = client(loopback(1));
+    let began = Instant::now();
+    // 10,000 may wait.
+    for id in 0..10_100 {
+        client.send_to(&query_for("slow.example", id), server.address).unwrap();
+        if id % 100 == 99 {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let mut reply = [0; 512];
+    for _ in 0..100 {
+        client.recv(&mut reply).unwrap();
+        assert_eq!(reply[3] & 0x0f, 2, "SERVFAIL");
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(1900),
+        "{:?}, so these may be those that timed out",
+        began.elapsed()
+    );
 }

@@ -342,3 +342,103 @@ fn send_run<S: SockaddrLike + Copy>(
     }
     refused
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(address: &str) -> UdpSocket {
+        let socket = UdpSocket::bind(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    /// Puts `text` into the outbox, to be sent to `to`.
+    fn put(outbox: &mut Outbox, text: &[u8], to: SocketAddr, asked: Option<Asked>) {
+        outbox.space()[..text.len()].copy_from_slice(text);
+        outbox.keep(text.len(), to, asked);
+    }
+
+    fn received(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+        let mut text = [0; 2048];
+        let (length, from) = socket.recv_from(&mut text).unwrap();
+        (text[..length].to_vec(), from)
+    }
+
+    #[test]
+    fn replies_that_cannot_be_sent_cost_the_others_nothing() {
+        let server = bound("0.0.0.0:0");
+        let clients = [bound("127.0.0.1:0"), bound("127.0.0.1:0")];
+        let address = |nth: usize| clients[nth].local_addr().unwrap();
+        let asked = |ip: &str| Some(Asked { address: ip.parse().unwrap(), interface: 0 });
+        let port_0: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut outbox = Outbox::new();
+        let mut envelopes = Envelopes::patient();
+        // Twice: a set of headers must be as good the second time.
+        for _ in 0..2 {
+            put(&mut outbox, b"bad first", port_0, asked("127.0.0.1"));
+            put(&mut outbox, b"one", address(0), asked("127.0.0.1"));
+            put(&mut outbox, b"bad", port_0, asked("127.0.0.1"));
+            put(&mut outbox, b"bad again", port_0, asked("127.0.0.1"));
+            put(&mut outbox, b"two", address(1), asked("127.0.0.2"));
+            put(&mut outbox, b"an address that is not ours", address(1), asked("192.0.2.1"));
+            put(&mut outbox, b"three", address(1), None);
+            put(&mut outbox, b"bad last", port_0, None);
+            assert_eq!(outbox.send(&server, &mut envelopes), 5);
+            assert_eq!(outbox.send(&server, &mut envelopes), 0, "sent twice");
+            let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), server.local_addr().unwrap().port());
+            assert_eq!(received(&clients[0]), (b"one".to_vec(), at("127.0.0.1")));
+            let mut both = [received(&clients[1]), received(&clients[1])];
+            both.sort_unstable();
+            assert_eq!(both, [(b"three".to_vec(), at("127.0.0.1")), (b"two".to_vec(), at("127.0.0.2"))]);
+        }
+    }
+
+    #[test]
+    fn an_outbox_takes_a_batch_and_forgets_empty_replies() {
+        let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+        let to = client.local_addr().unwrap();
+        let mut outbox = Outbox::new();
+        outbox.keep(0, to, None);
+        for nth in 0..BATCH {
+            assert!(!outbox.is_full());
+            put(&mut outbox, &[nth as u8; MAX_UDP], to, None);
+        }
+        assert!(outbox.is_full() && outbox.space().is_empty());
+        outbox.keep(1, to, None);
+        assert_eq!(outbox.send(&server, &mut Envelopes::hurried()), 0);
+        let sent = (0..BATCH).map(|_| received(&client).0);
+        assert!(sent.eq((0..BATCH).map(|nth| vec![nth as u8; MAX_UDP])));
+    }
+
+    #[test]
+    fn a_datagram_without_its_address_does_not_cost_the_next_one_theirs() {
+        // Not prepared yet: the kernel does not tell.
+        let (server, client) = (bound("0.0.0.0:0"), bound("127.0.0.1:0"));
+        let port = server.local_addr().unwrap().port();
+        let mut inbox = Inbox::new(&server);
+        let mut asked_of = |address: &str| {
+            client.send_to(b"query", (address, port)).unwrap();
+            inbox.receive(&server).unwrap();
+            inbox.datagrams().map(|datagram| datagram.asked.map(|asked| asked.address)).collect::<Vec<_>>()
+        };
+        assert_eq!(asked_of("127.0.0.3"), [None]);
+        prepare(&server, Duration::from_secs(5)).unwrap();
+        for address in ["127.0.0.4", "127.0.0.5"] {
+            assert_eq!(asked_of(address), [Some(address.parse().unwrap())]);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_says_so() {
+        let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+        let mut inbox = Inbox::new(&server);
+        for (sent, whole) in [(MAX_DATAGRAM, true), (MAX_DATAGRAM + 1, false), (0, true)] {
+            client.send_to(&vec![7; sent], server.local_addr().unwrap()).unwrap();
+            inbox.receive(&server).unwrap();
+            let datagram = inbox.datagrams().next().unwrap();
+            assert_eq!((datagram.bytes.len(), datagram.whole), (sent.min(MAX_DATAGRAM), whole));
+            assert_eq!((datagram.client, datagram.asked), (client.local_addr().unwrap(), None));
+        }
+    }
+}

@@ -187,3 +187,15 @@ fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
         .inspect_err(|_| SAID.call_once(|| tracing::error!("a query made the responder panic: please report it")))
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_only_the_query_that_made_it() {
+        assert_eq!(shielded(|| 1), Some(1));
+        assert_eq!(shielded(|| panic!("as a query might make it")), None::<u8>);
+        assert_eq!(shielded(|| 2), Some(2));
+    }
+}
