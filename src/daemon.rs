@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Server as Settings};
-use crate::resolver::Resolver;
-use crate::server::sockets::{self, CannotListen};
-use crate::server::{Limits, Listener, Server};
+use phzd::config::{Config, Server as Settings};
+use phzd::resolver::Resolver;
+use phzd::server::sockets::{self, CannotListen};
+use phzd::server::{Limits, Listener, Server};
 
 /// Open files beside clients' connections and listening sockets: sockets towards resolvers, the log, the runtime's own.
 const OTHER_DESCRIPTORS: usize = 512;
@@ -170,13 +169,5 @@ fn reload(path: &Path, settings: &Settings, resolver: &Resolver) {
             info!("reloaded");
         }
         Err(problems) => error!("not reloaded, the old policy goes on serving:\n{problems}"),
-    }
-}
-
-/// Waits for Ctrl-C.
-pub fn interrupted() -> impl Future<Output = ()> {
-    async {
-        // Without a handler the signal ends the process by itself.
-        drop(tokio::signal::ctrl_c().await);
     }
 }

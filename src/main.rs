@@ -1,7 +1,12 @@
 //! The `phzd` command: a thin user of the library.
+//!
+//! What a library must not do is here: arguments, the log, signals.
+
+mod cli;
+mod daemon;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    phzd::cli::main()
+    cli::main()
 }

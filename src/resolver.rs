@@ -39,7 +39,8 @@ impl Resolver {
         let upstream = Arc::new(Upstream::new(&config.cache));
         let registry = Registry::default();
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
-        let exchange = Exchange::start(Arc::clone(&upstream), Door::new(responder.clone()))?;
+        let at_the_door = responder.clone();
+        let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
         let resolver = Self { responder, policy, upstream, exchange, registry };
         resolver.look_around();
         Ok(resolver)

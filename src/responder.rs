@@ -61,7 +61,8 @@ pub struct Responder {
     registry: Registry,
     /// What this thread counts.
     counts: Arc<Counts>,
-    /// Raised with every query: which of an endpoint's addresses is first.
+    /// Which of an endpoint's addresses is first: a random walk, since a plain count would give clients that ask in
+    /// a rhythm (A, AAAA, A, AAAA) the same one each time.
     turn: u32,
 }
 
@@ -142,8 +143,9 @@ impl Responder {
 
     /// The hall as it stands for one query.
     fn enter(&mut self) -> Hall<'_> {
-        self.turn = self.turn.wrapping_add(1);
-        Hall { policy: self.policy.load(), upstream: &self.upstream, counts: &self.counts, turn: self.turn }
+        // A linear congruential generator; its high half is the random one.
+        self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
+        Hall { policy: self.policy.load(), upstream: &self.upstream, counts: &self.counts, turn: self.turn >> 16 }
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Problem};
+use phzd::config::{Config, Problem};
 
 /// Where a package puts the configuration.
 const CONFIG: &str = "/etc/phzd/phzd.toml";

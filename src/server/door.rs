@@ -17,6 +17,7 @@ pub struct Door {
     outbox: Outbox,
     /// The socket that the outbox's replies belong to.
     socket: Option<Arc<UdpSocket>>,
+    envelopes: Envelopes,
     /// Where replies that are no datagrams are written.
     long: Box<[u8]>,
 }
@@ -24,12 +25,11 @@ pub struct Door {
 impl Deliver<Waiting> for Door {
     /// Replies to each of `answered`, which is empty afterwards.
     fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>) {
-        let mut envelopes = Envelopes::hurried();
         // Replies of one socket leave together.
         answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
         for (Waiting { pending, way_back }, answer) in answered.drain(..) {
             match way_back {
-                WayBack::Udp { socket, asked } => self.post(&socket, asked, &pending, &answer, &mut envelopes),
+                WayBack::Udp { socket, asked } => self.post(&socket, asked, &pending, &answer),
                 // The place was kept when the query came, so there is nothing to wait for.
                 WayBack::Tcp(place) => {
                     if let Some(reply) = self.write(&pending, &answer) {
@@ -44,28 +44,22 @@ impl Deliver<Waiting> for Door {
                 }
             }
         }
-        self.send(&mut envelopes);
+        self.send();
     }
 }
 
 impl Door {
-    /// A door that writes replies as `responder` does.
+    /// A door that writes replies as `responder` does. It stays on the thread that made it.
     pub fn new(responder: Responder) -> Self {
-        Self { responder, outbox: Outbox::new(), socket: None, long: vec![0; MAX_TCP].into_boxed_slice() }
+        let long = vec![0; MAX_TCP].into_boxed_slice();
+        Self { responder, outbox: Outbox::new(), socket: None, envelopes: Envelopes::hurried(), long }
     }
 
     /// Puts a reply with those that leave by the same socket.
-    fn post(
-        &mut self,
-        socket: &Arc<UdpSocket>,
-        asked: Option<Asked>,
-        pending: &Pending,
-        answer: &Answer,
-        envelopes: &mut Envelopes,
-    ) {
+    fn post(&mut self, socket: &Arc<UdpSocket>, asked: Option<Asked>, pending: &Pending, answer: &Answer) {
         let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
         if elsewhere || self.outbox.is_full() {
-            self.send(envelopes);
+            self.send();
         }
         let Self { responder, outbox, .. } = self;
         let length = shielded(|| responder.finish(pending, answer, outbox.space())).unwrap_or(0);
@@ -74,9 +68,9 @@ impl Door {
     }
 
     /// Sends what the outbox holds.
-    fn send(&mut self, envelopes: &mut Envelopes) {
+    fn send(&mut self) {
         let Some(socket) = self.socket.take() else { return };
-        let unsent = self.outbox.send(&socket, envelopes);
+        let unsent = self.outbox.send(&socket, &mut self.envelopes);
         if unsent > 0 {
             self.responder.counts().unsent.add(unsent);
         }

@@ -36,7 +36,7 @@ const WAKER: u64 = u64::MAX;
 const STREAMS: u64 = 1 << 32;
 
 /// Takes answers to those who waited for them. Called on the forwarder's thread: it must not block.
-pub trait Deliver<W>: Send {
+pub trait Deliver<W> {
     /// Delivers and leaves `answered` empty.
     fn deliver(&mut self, answered: &mut Vec<(W, Arc<Answer>)>);
 }
@@ -86,27 +86,34 @@ impl<W> Drop for Exchange<W> {
 }
 
 impl<W: Send + 'static> Exchange<W> {
-    /// Starts the forwarder on a thread of its own.
+    /// Starts the forwarder on a thread of its own, which makes the deliverer first.
     ///
     /// # Errors
     /// No thread or no epoll could be had.
-    pub fn start(upstream: Arc<Upstream>, deliver: impl Deliver<W> + 'static) -> io::Result<Self> {
+    pub fn start<D: Deliver<W>>(
+        upstream: Arc<Upstream>,
+        deliver: impl FnOnce() -> D + Send + 'static,
+    ) -> io::Result<Self> {
         let (questions, events) = sync_channel(MAX_WAITING);
         let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         let waker = Arc::new(Waker { event, sleeping: AtomicBool::new(false) });
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&waker.event, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
-        let driver = Driver {
-            forwarder: Forwarder::new(Arc::clone(&upstream), rand::random()),
-            upstream: Arc::clone(&upstream),
-            events,
-            waker: Arc::clone(&waker),
-            epoll,
-            sockets: HashMap::new(),
-            streams: HashMap::new(),
-            deliver,
+        let (shared, own_waker) = (Arc::clone(&upstream), Arc::clone(&waker));
+        let drive = move || {
+            let driver = Driver {
+                forwarder: Forwarder::new(Arc::clone(&shared), rand::random()),
+                upstream: shared,
+                events,
+                waker: own_waker,
+                epoll,
+                sockets: HashMap::new(),
+                streams: HashMap::new(),
+                deliver: deliver(),
+            };
+            driver.run();
         };
-        thread::Builder::new().name("forward".into()).spawn(move || driver.run())?;
+        thread::Builder::new().name("forward".into()).spawn(drive)?;
         Ok(Self { questions, waker, upstream })
     }
 
