@@ -55,24 +55,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// The rooms, in the order of the path.
+
+// The door: sockets outside, the responder inside.
 pub mod server;
-
+// The resolver as a whole, for those who embed it.
 pub mod resolver;
-
+// The hall: a query's whole path on one screen.
 pub mod responder;
-
+// The bytes of queries, answers and replies.
 pub mod wire;
-
+// Who is asking.
 pub mod client;
-
+// Who decides.
 pub mod policy;
-
+// What a private zone says.
 pub mod zone;
-
+// What an endpoint's addresses are.
 pub mod endpoint;
-
+// What resolvers say, kept or asked for.
 pub mod upstream;
 
+// Beside the path: what is meant to happen, and what did.
 pub mod config;
-
 pub mod metrics;

@@ -17,9 +17,9 @@ pub fn run(path: &Path) -> ExitCode {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
     let log = log.with_ansi(terminal);
     if terminal {
-        log.init()
+        log.init();
     } else {
-        log.without_time().init()
+        log.without_time().init();
     }
     match daemon::serve(path, &config) {
         Ok(()) => ExitCode::SUCCESS,
