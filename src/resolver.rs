@@ -35,7 +35,10 @@ impl Resolver {
     /// # Errors
     /// The thread could not be started.
     pub fn start(config: &Config) -> io::Result<Self> {
-        let policy = Arc::new(ArcSwap::from_pointee(Policy::new(config)));
+        let policy = Policy::new(config);
+        // Whoever may be told that the address is not known asks again by `learn_self`.
+        let _ = learn_self(&policy);
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let upstream = Arc::new(Upstream::new(&config.cache));
         let registry = Registry::default();
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
@@ -49,7 +52,10 @@ impl Resolver {
     /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is cached stays.
     pub fn reload(&self, config: &Config) {
         self.upstream.configure(&config.cache);
-        self.policy.store(Arc::new(Policy::new(config)));
+        let policy = Policy::new(config);
+        // Before the swap, so that programs on this host never count as nobody in between.
+        let _ = learn_self(&policy);
+        self.policy.store(Arc::new(policy));
         self.look_around();
     }
 
@@ -113,24 +119,13 @@ impl Resolver {
         self.registry.totals()
     }
 
-    /// Learns this host's own address in the VPC, if the configuration does not state it: the source address the kernel
-    /// chooses towards the first resolver. Nothing is sent. Returns the address if it was needed and is of no use: it lies
-    /// outside the VPC, or could not be had (`None`).
+    /// Learns this host's own address in the VPC, if the configuration does not state it and it is not known yet. That is
+    /// done at the start and at each reload as well; this is for when there was no route then. Nothing is sent.
     ///
     /// # Errors
-    /// The address that was found and is outside the VPC's blocks, or none if there is no route to the resolver yet.
+    /// The address that was found and is outside the VPC's blocks, or none if there is no route to the resolver.
     pub fn learn_self(&self) -> Result<(), Option<IpAddr>> {
-        let policy = self.policy.load();
-        if !policy.clients().self_unknown() {
-            return Ok(());
-        }
-        let resolver = policy.routes().next().and_then(|route| route.resolvers().first().copied());
-        let address = resolver.and_then(source_towards).ok_or(None)?;
-        if policy.clients().learn_self(address) || !policy.clients().self_unknown() {
-            Ok(())
-        } else {
-            Err(Some(address))
-        }
+        learn_self(&self.policy.load())
     }
 
     /// Whether what resolvers are sent comes back to us.
@@ -141,6 +136,19 @@ impl Resolver {
         resolvers.dedup();
         self.exchange.probe(resolvers);
     }
+}
+
+/// Tells `policy` this host's own address, if it wants to know: the source address that the kernel chooses towards the
+/// first resolver.
+fn learn_self(policy: &Policy) -> Result<(), Option<IpAddr>> {
+    let clients = policy.clients();
+    if !clients.self_unknown() {
+        return Ok(());
+    }
+    let resolver = policy.routes().next().and_then(|route| route.resolvers().first().copied());
+    let address = resolver.and_then(source_towards).ok_or(None)?;
+    // Another thread may have been first.
+    if clients.learn_self(address) || !clients.self_unknown() { Ok(()) } else { Err(Some(address)) }
 }
 
 /// The address of this host from which a packet to `resolver` would leave.
