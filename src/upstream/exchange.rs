@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -101,7 +102,7 @@ impl<W: Send + 'static> Exchange<W> {
         epoll.add(&waker.event, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
         let (shared, own_waker) = (Arc::clone(&upstream), Arc::clone(&waker));
         let drive = move || {
-            let driver = Driver {
+            let mut driver = Driver {
                 forwarder: Forwarder::new(Arc::clone(&shared), rand::random()),
                 upstream: shared,
                 events,
@@ -111,7 +112,10 @@ impl<W: Send + 'static> Exchange<W> {
                 streams: HashMap::new(),
                 deliver: deliver(),
             };
-            driver.run();
+            // Every query of the host passes here: a mistake of ours may cost those who wait now, but no others.
+            while catch_unwind(AssertUnwindSafe(|| driver.run())).is_err() {
+                driver.begin_anew();
+            }
         };
         thread::Builder::new().name("forward".into()).spawn(drive)?;
         Ok(Self { questions, waker, upstream })
@@ -131,7 +135,7 @@ impl<W: Send + 'static> Exchange<W> {
             Err(
                 TrySendError::Full(Event::Ask { waiter, .. }) | TrySendError::Disconnected(Event::Ask { waiter, .. }),
             ) => {
-                self.upstream.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.upstream.delivered(1);
                 Err(waiter)
             }
             Err(_) => unreachable!("what comes back is what was sent"),
@@ -175,8 +179,17 @@ struct Fetching {
 }
 
 impl<W, D: Deliver<W>> Driver<W, D> {
+    /// Forgets all that was under way.
+    fn begin_anew(&mut self) {
+        tracing::error!("the forwarder panicked and begins anew: please report it");
+        self.sockets.drain().for_each(|(_, open)| self.upstream.loops.closed(open.local));
+        self.streams.clear();
+        self.forwarder = Forwarder::new(Arc::clone(&self.upstream), rand::random());
+        self.upstream.waiting.store(0, Ordering::Relaxed);
+    }
+
     /// Until nobody can ask any more and nobody waits.
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut ready = vec![EpollEvent::empty(); EVENTS];
         let mut buffer = vec![0; DATAGRAM];
         loop {
@@ -246,7 +259,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }
         let answered = self.forwarder.answered();
         if !answered.is_empty() {
-            self.upstream.waiting.fetch_sub(answered.len(), Ordering::Relaxed);
+            self.upstream.delivered(answered.len());
             self.deliver.deliver(answered);
             answered.clear();
         }

@@ -101,6 +101,12 @@ impl Upstream {
         &self.cache
     }
 
+    /// So many wait no longer.
+    fn delivered(&self, count: usize) {
+        // Saturating: after the forwarder began anew, some may be counted off that are no longer counted.
+        let _ = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| Some(waiting.saturating_sub(count)));
+    }
+
     /// How many queries wait for an answer.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
