@@ -182,9 +182,9 @@ pub struct Cache {
     pub bytes: usize,
     /// A shorter TTL counts as this one.
     pub min_ttl: u32,
-    /// A longer TTL counts as this one.
+    /// The longest an answer is kept, whatever its own TTL says.
     pub max_ttl: u32,
-    /// The longest a negative answer is kept.
+    /// The same for an answer that a name does not exist or has no such records.
     pub max_negative_ttl: u32,
 }
 
