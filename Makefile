@@ -1,0 +1,79 @@
+# What there is to do here: `make help`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# cargo as rustup installs it, and nft, ip, unbound where Debian keeps them, also for a shell that looks elsewhere.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+# Programs that the tests use, each with the Debian package that has it.
+TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 nft:nftables openssl:openssl curl:curl \
+	kill:procps
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help demo test tools lab bench lint check build install
+
+help:     ## this list
+	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo:     ## show what phzd does: no root, no AWS, ends with Ctrl-C
+	@cargo run --quiet -- demo
+
+# As root the lab has to run; `make test PHZD_LAB=optional` lets it skip, as it does for everybody else.
+test: tools ## every test, after installing what they need (as root, on Debian and its kin)
+	@if [ -z "$${PHZD_LAB:-}" ] && [ "$$(id -u)" = 0 ] && [ -z "$$($(MISSING))" ]; then export PHZD_LAB=required; fi
+	if [ "$${PHZD_LAB:-}" != required ]; then echo 'make test: the lab of network namespaces skips where it cannot run'; fi
+	cargo test
+
+tools:    ## install the programs that the tests use
+	@programs=$$($(MISSING))
+	if [ -z "$$programs" ]; then exit; fi
+	packages=$$(for tool in $(TOOLS); do case " $$programs " in *" $${tool%%:*} "*) echo "$${tool#*:}";; esac; done | sort -u)
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	  echo "make tools: not installed:" $$programs; echo "  Debian and Ubuntu: apt-get install" $$packages; exit
+	fi
+	# Its package starts a resolver on port 53 of a machine that runs services. That is not for a test to decide.
+	if [ -d /run/systemd/system ] && grep -qx unbound <<<"$$packages"; then
+	  echo 'make tools: not installed, because its service would start here: unbound (apt-get install unbound)'
+	  packages=$$(grep -vx unbound <<<"$$packages" || true)
+	fi
+	if [ -z "$$packages" ]; then exit; fi
+	export DEBIAN_FRONTEND=noninteractive
+	install() { apt-get install -q -y --no-install-recommends $$packages </dev/null; }
+	install || { echo 'make tools: once more, with new lists of packages'; apt-get update -q; install; }
+
+lab:      ## the case on real hosts, as a transcript to read; needs root
+	PHZD_LAB=required cargo test --test tests vpc:: -- --nocapture --test-threads=1
+
+bench:    ## what phzd costs beside a UDP echo; wants two idle cores and some minutes
+	cargo bench --bench load
+
+# Documentation is read by those who change phzd too, so links to private items are good ones.
+lint:     ## formatting, clippy, and every link in the documentation
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items
+
+check:    ## the example configurations, judged by `phzd check`
+	@for file in config/*.toml; do cargo run --quiet -- check "$$file"; done
+
+build:    ## the binary to install: target/release/phzd
+	cargo build --release
+
+# Builds nothing, so that root needs no Rust. A configuration that is there already stays as it is.
+install:  ## put binary, configuration and unit under DESTDIR, PREFIX and /etc; `make build` comes first
+	@if [ ! -x target/release/phzd ]; then echo 'make install: run `make build` first'; exit 1; fi
+	install -D -m 755 target/release/phzd '$(DESTDIR)$(PREFIX)/bin/phzd'
+	if [ ! -e '$(DESTDIR)/etc/phzd/phzd.toml' ]; then install -D -m 644 config/phzd.toml '$(DESTDIR)/etc/phzd/phzd.toml'; fi
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/phzd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+
+# The programs of TOOLS that are not here.
+MISSING = for tool in $(TOOLS); do type -P "$${tool%%:*}" >/dev/null || echo "$${tool%%:*}"; done | xargs
+
+# A recipe is one script: its variables last, and its first failure ends it.
+.ONESHELL:
