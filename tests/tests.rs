@@ -1,7 +1,8 @@
 //! The integration tests: one binary, whose contents are this list.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod config;
-mod hostile;
-mod sockets;
-mod vpc;
+mod config; // files with mistakes, each beside what is said of it
+mod hostile; // any bytes at all, through the whole path
+mod house; // who may use whom, read off the sources
+mod sockets; // the server's real sockets
+mod vpc; // the lab: the case in network namespaces

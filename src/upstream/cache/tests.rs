@@ -1,3 +1,5 @@
+//! The cache as its room uses it: bounds, ages, eviction, many threads.
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Barrier;

@@ -1,3 +1,5 @@
+//! Replies of resolvers as hickory-proto writes them, and as nobody should.
+
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asks, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, MX, NS, NULL, PTR, SOA, opt::EdnsOption};
 use hickory_proto::rr::{Name as Presentation, RData, Record, RecordType};
