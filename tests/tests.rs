@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod demo;
 mod hostile;
 mod sockets;
 mod vpc;
