@@ -4,6 +4,7 @@
 
 mod cli;
 mod daemon;
+mod stand_in;
 
 use std::process::ExitCode;
 

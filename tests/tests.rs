@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config; // files with mistakes, each beside what is said of it
+mod demo; // `phzd demo`, run as a newcomer would
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod sockets; // the server's real sockets
