@@ -136,11 +136,11 @@ proptest! {
                 match action {
                     // The id and the question are right, so that what follows them is read.
                     Action::Send { socket, message: asked } => {
-                        forwarder.datagram(socket, &with_head_of(&asked, message.clone()), now);
+                        forwarder.datagram(socket, &with_head_of(&asked, &message), now);
                         forwarder.datagram(socket, &message, now);
                     }
                     Action::Fetch { flight, message: asked, .. } => {
-                        forwarder.fetched(flight, Some(&with_head_of(&asked, message.clone())), now);
+                        forwarder.fetched(flight, Some(&with_head_of(&asked, &message)), now);
                     }
                     Action::Open { .. } | Action::Close { .. } => {}
                 }
@@ -170,7 +170,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// `message` with the id and question that were asked, in place of its own.
-fn with_head_of(asked: &[u8], message: Vec<u8>) -> Vec<u8> {
+fn with_head_of(asked: &[u8], message: &[u8]) -> Vec<u8> {
     let question_end = asked.len() - 11;
     let mut whole = message.get(..12).map_or_else(|| asked[..12].to_vec(), <[u8]>::to_vec);
     whole[..2].copy_from_slice(&asked[..2]);
