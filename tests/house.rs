@@ -151,7 +151,7 @@ const ROOMS: &[Room] = &[
     Room {
         at: "upstream/exchange",
         rooms: &["wire", "upstream"],
-        crates: &["nix", "rand", "socket2"],
+        crates: &["tracing", "nix", "rand", "socket2"],
         powers: &[Clock, Sockets, Threads],
         rule: "upstream/exchange carries out what forward decides",
     },
@@ -225,12 +225,25 @@ const ROOMS: &[Room] = &[
     Room {
         at: "cli",
         rooms: &["*"],
-        crates: &["clap", "hickory_proto", "hickory_server", "tokio", "tracing", "tracing_subscriber"],
+        crates: &["clap", "hickory_proto", "rand", "socket2", "tokio", "tracing", "tracing_subscriber"],
         powers: &[Clock, Sockets, Threads, Files, Process, Print],
         rule: "a command is a file",
     },
+    Room {
+        at: "stand_in",
+        rooms: &[],
+        crates: &["async_trait", "hickory_proto", "hickory_server", "tokio"],
+        powers: &[Sockets],
+        rule: "the stand-in is no part of the service",
+    },
     Room { at: "lib", rooms: &["*"], crates: &[], powers: &[], rule: "lib.rs is a list of rooms" },
-    Room { at: "main", rooms: &["cli"], crates: &[], powers: &[Process], rule: "main.rs is an exit code" },
+    Room {
+        at: "main",
+        rooms: &["cli", "daemon", "stand_in"],
+        crates: &[],
+        powers: &[Process],
+        rule: "main.rs is an exit code",
+    },
 ];
 
 /// What only a program that asks the system's resolver, or reads its files, has in its sources.
