@@ -25,7 +25,7 @@ const LIMITS: Limits =
 /// A resolver of 127.0.0.1 that answers each question with 192.0.2.53, when it is told to.
 struct Upstream {
     address: SocketAddr,
-    /// What holds its answers back.
+    /// A place for each answer that it may give.
     gate: mpsc::Sender<()>,
 }
 
@@ -33,13 +33,11 @@ impl Upstream {
     /// One that answers at once.
     fn open() -> Self {
         let upstream = Self::closed();
-        for _ in 0..1000 {
-            upstream.gate.send(()).unwrap();
-        }
+        upstream.answer();
         upstream
     }
 
-    /// One that answers a question each time the gate opens.
+    /// One that answers nothing yet.
     fn closed() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
@@ -58,6 +56,13 @@ impl Upstream {
             }
         });
         Self { address, gate }
+    }
+
+    /// From now on it answers: what waits, questions that were repeated among it, and what will be asked.
+    fn answer(&self) {
+        for _ in 0..1000 {
+            self.gate.send(()).unwrap();
+        }
     }
 
     /// A resolver with one private name, that asks this one for all others.
@@ -616,7 +621,7 @@ fn replies_that_waited_leave_from_the_address_that_was_asked() {
     // All wait for one answer, and what needs none overtakes them.
     clients[0].send_to(&query(99), server.at_address(loopback(1))).unwrap();
     assert_eq!(next_reply(&clients[0]).0, 99);
-    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    upstream.answer();
     for client in &clients {
         let mut replies: Vec<_> = (0..30)
             .map(|_| {
@@ -641,7 +646,7 @@ fn over_tcp_what_is_ready_overtakes_what_waits() {
     stream.write_all(&[framed(&query_for("slow.example", 1)), framed(&query(2))].concat()).unwrap();
     let first = next_message(&mut stream).unwrap();
     assert_eq!((first[1], address_in(&first)), (2, PRIVATE_ANSWER));
-    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    upstream.answer();
     let second = next_message(&mut stream).unwrap();
     assert_eq!((second[1], address_in(&second)), (1, RESOLVERS_ANSWER));
 }
@@ -659,7 +664,7 @@ fn a_connection_with_many_queries_under_way_waits_its_turn() {
     let early = stream.peek(&mut [0]).unwrap_err();
     assert_eq!(early.kind(), ErrorKind::WouldBlock, "the last query was read, past 300 under way");
     stream.set_read_timeout(Some(SOON)).unwrap();
-    (0..2).for_each(|_| upstream.gate.send(()).unwrap());
+    upstream.answer();
     let mut ids: Vec<_> = (0..301)
         .map(|_| {
             let reply = next_message(&mut stream).unwrap();
@@ -680,13 +685,13 @@ fn stop_waits_for_what_is_under_way() {
     stream.write_all(&framed(&query_for("slow.example", 1))).unwrap();
     client.send_to(&query_for("slow.example", 2), server.address).unwrap();
     thread::sleep(MOMENT);
-    let gate = upstream.gate.clone();
-    let opening = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(400));
-        (0..2).for_each(|_| gate.send(()).unwrap());
+    let took = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(400));
+            upstream.answer();
+        });
+        server.stop()
     });
-    let took = server.stop();
-    opening.join().unwrap();
     assert!((400..1200).contains(&took.as_millis()), "{took:?}");
     assert_eq!(next_message(&mut stream).map(|reply| address_in(&reply)), Some(RESOLVERS_ANSWER));
     assert_eq!(next_message(&mut stream), None);

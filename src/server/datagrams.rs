@@ -13,8 +13,8 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
-    SockaddrStorage, recvmmsg, sendmmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
+    sendmmsg, setsockopt, sockopt,
 };
 
 use crate::wire::query::MAX_UDP;
@@ -91,22 +91,44 @@ pub fn prepare(socket: &UdpSocket, wake: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives datagrams from one socket. Stays on the thread that made it: the header set holds pointers.
+/// Receives datagrams from one socket. Stays on the thread that made it: header sets hold pointers.
 #[derive(Debug)]
 pub struct Inbox {
     buffers: Box<[[u8; MAX_DATAGRAM]; BATCH]>,
-    headers: MultiHeaders<SockaddrStorage>,
+    headers: Incoming,
     arrivals: Vec<Arrival>,
     /// The socket is bound to no address, so the kernel tells which was asked.
     wildcard: bool,
 }
 
+/// A header set to receive into, for addresses of the socket's family.
+#[derive(Debug)]
+enum Incoming {
+    V4(MultiHeaders<SockaddrIn>),
+    V6(MultiHeaders<SockaddrIn6>),
+}
+
+impl Incoming {
+    /// A set for a socket bound to `local`, with room for packet information if that is no address.
+    fn new(local: SocketAddr) -> Self {
+        let wildcard = local.ip().is_unspecified();
+        match local {
+            SocketAddr::V4(_) => Self::V4(MultiHeaders::preallocate(BATCH, wildcard.then(|| cmsg_space!(in_pktinfo)))),
+            SocketAddr::V6(_) => Self::V6(MultiHeaders::preallocate(BATCH, wildcard.then(|| cmsg_space!(in6_pktinfo)))),
+        }
+    }
+}
+
 impl Inbox {
     /// Room for the datagrams of `socket`.
-    pub fn new(socket: &UdpSocket) -> Self {
-        let wildcard = socket.local_addr().is_ok_and(|local| local.ip().is_unspecified());
+    ///
+    /// # Errors
+    /// If the kernel does not say where the socket is bound.
+    pub fn new(socket: &UdpSocket) -> io::Result<Self> {
+        let local = socket.local_addr()?;
         let buffers = vec![[0; MAX_DATAGRAM]; BATCH].into_boxed_slice().try_into().expect("made with BATCH buffers");
-        Self { buffers, headers: receive_headers(wildcard), arrivals: Vec::with_capacity(BATCH), wildcard }
+        let (headers, arrivals) = (Incoming::new(local), Vec::with_capacity(BATCH));
+        Ok(Self { buffers, headers, arrivals, wildcard: local.ip().is_unspecified() })
     }
 
     /// Waits for datagrams and takes those that are there, up to [`BATCH`].
@@ -114,28 +136,20 @@ impl Inbox {
     /// # Errors
     /// What the kernel says, as it says it: `WouldBlock` when none came in time.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        self.arrivals.clear();
-        let mut uninformed = false;
-        {
-            let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            let flags = MsgFlags::MSG_WAITFORONE;
-            let received = recvmmsg(socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None)?;
-            for (buffer, message) in received.enumerate() {
-                let Some(client) = message.address.as_ref().and_then(to_std) else { continue };
-                let asked = if self.wildcard {
-                    message.cmsgs().ok().and_then(|mut all| all.find_map(|message| asked(&message)))
-                } else {
-                    None
-                };
-                uninformed |= self.wildcard && asked.is_none();
-                let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
-                self.arrivals.push(Arrival { buffer, length: message.bytes, client, asked, whole });
+        let Self { buffers, headers, arrivals, wildcard } = self;
+        arrivals.clear();
+        match headers {
+            Incoming::V4(headers) => {
+                take(socket, headers, buffers, arrivals, *wildcard, |v4| SocketAddr::V4(v4.into()))?;
+            }
+            Incoming::V6(headers) => {
+                take(socket, headers, buffers, arrivals, *wildcard, |v6| SocketAddr::V6(v6.into()))?;
             }
         }
-        if uninformed {
+        if *wildcard && arrivals.iter().any(|arrival| arrival.asked.is_none()) {
             // A header that came back with less control data than it has room for offers only that much room from
             // then on, so the next datagram in its place would lose the address it asked.
-            self.headers = receive_headers(true);
+            *headers = Incoming::new(socket.local_addr()?);
         }
         Ok(())
     }
@@ -150,10 +164,25 @@ impl Inbox {
     }
 }
 
-/// Headers to receive into, with room for packet information if it is asked for. Dual-stack sockets (which are not
-/// opened here, but may be given) send the larger, IPv6 form for all.
-fn receive_headers(wildcard: bool) -> MultiHeaders<SockaddrStorage> {
-    MultiHeaders::preallocate(BATCH, wildcard.then(|| cmsg_space!(in6_pktinfo)))
+/// Receives into `buffers`, and notes what came in `arrivals`.
+fn take<S: SockaddrLike + Copy>(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<S>,
+    buffers: &mut [[u8; MAX_DATAGRAM]; BATCH],
+    arrivals: &mut Vec<Arrival>,
+    wildcard: bool,
+    to_std: impl Fn(S) -> SocketAddr,
+) -> io::Result<()> {
+    let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+    let received = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+    for (buffer, message) in received.enumerate() {
+        let Some(client) = message.address.map(&to_std) else { continue };
+        let told = if wildcard { message.cmsgs().ok() } else { None };
+        let asked = told.and_then(|mut told| told.find_map(|message| asked(&message)));
+        let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+        arrivals.push(Arrival { buffer, length: message.bytes, client, asked, whole });
+    }
+    Ok(())
 }
 
 /// The address asked, if that is what `message` tells.
@@ -161,15 +190,6 @@ fn asked(message: &ControlMessageOwned) -> Option<Asked> {
     match message {
         ControlMessageOwned::Ipv4PacketInfo(info) => Asked::v4(info),
         ControlMessageOwned::Ipv6PacketInfo(info) => Asked::v6(info),
-        _ => None,
-    }
-}
-
-/// The kernel's form of an address in the standard library's.
-fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
-    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => Some(SocketAddr::V4((*v4).into())),
-        (_, Some(v6)) => Some(SocketAddr::V6((*v6).into())),
         _ => None,
     }
 }
@@ -416,7 +436,7 @@ mod tests {
         // Not prepared yet: the kernel does not tell.
         let (server, client) = (bound("0.0.0.0:0"), bound("127.0.0.1:0"));
         let port = server.local_addr().unwrap().port();
-        let mut inbox = Inbox::new(&server);
+        let mut inbox = Inbox::new(&server).unwrap();
         let mut asked_of = |address: &str| {
             client.send_to(b"query", (address, port)).unwrap();
             inbox.receive(&server).unwrap();
@@ -432,7 +452,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_says_so() {
         let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
-        let mut inbox = Inbox::new(&server);
+        let mut inbox = Inbox::new(&server).unwrap();
         for (sent, whole) in [(MAX_DATAGRAM, true), (MAX_DATAGRAM + 1, false), (0, true)] {
             client.send_to(&vec![7; sent], server.local_addr().unwrap()).unwrap();
             inbox.receive(&server).unwrap();

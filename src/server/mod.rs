@@ -1,6 +1,6 @@
 //! The door: sockets outside, the responder inside. Bytes in, bytes out; nothing here knows DNS.
 //!
-//! UDP is served by plain threads ([`udp`]), TCP by tasks ([`tcp`]). Queries that must wait for a resolver leave as
+//! UDP is served by plain threads (`udp`), TCP by tasks (`tcp`). Queries that must wait for a resolver leave as
 //! [`Waiting`] and come back through [`Door`]. Sockets are given, or opened by [`sockets`].
 
 mod datagrams;

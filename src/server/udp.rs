@@ -40,7 +40,9 @@ pub fn spawn(
 
 /// The thread.
 fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
-    let (mut inbox, mut outbox, mut envelopes) = (Inbox::new(socket), Outbox::new(), Envelopes::patient());
+    // `prepare` has asked the same before, and was answered.
+    let Ok(mut inbox) = Inbox::new(socket) else { return };
+    let (mut outbox, mut envelopes) = (Outbox::new(), Envelopes::patient());
     let mut patience = Patience::default();
     while !stop.load(Relaxed) {
         if let Err(error) = inbox.receive(socket) {

@@ -259,9 +259,11 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }
         let answered = self.forwarder.answered();
         if !answered.is_empty() {
-            self.upstream.delivered(answered.len());
+            let count = answered.len();
             self.deliver.deliver(answered);
             answered.clear();
+            // Only now: a server that stops when nobody waits must not stop before the last reply is sent.
+            self.upstream.delivered(count);
         }
     }
 
