@@ -3,5 +3,6 @@
 
 mod config;
 mod hostile;
+mod scenarios;
 mod sockets;
 mod vpc;
