@@ -19,7 +19,8 @@ const FLAGS: [(&str, u16); 7] =
     [("qr", 0x8000), ("aa", 0x0400), ("tc", 0x0200), ("rd", 0x0100), ("ra", 0x0080), ("ad", 0x0020), ("cd", 0x0010)];
 const SECTIONS: [&str; 3] = ["answer:", "authority:", "additional:"];
 /// Types that hickory cannot read from text.
-const TYPES: [(&str, u16); 5] = [("TKEY", 249), ("TSIG", 250), ("IXFR", 251), ("MAILB", 253), ("MAILA", 254)];
+const TYPES: [(&str, u16); 6] =
+    [("OPT", 41), ("TKEY", 249), ("TSIG", 250), ("IXFR", 251), ("MAILB", 253), ("MAILA", 254)];
 
 /// A reply as written.
 #[derive(Debug, Default)]

@@ -49,8 +49,8 @@ struct Player {
     /// What waiting clients got, until the scenario mentions it.
     delivered: Vec<Delivered>,
     waiting: Vec<SocketAddr>,
-    /// The name that `PROBE` stands for.
-    probe: String,
+    /// What `PROBE`, `PROBE2` and so on stand for.
+    probes: HashMap<String, String>,
 }
 
 /// A client that waits, and its query.
@@ -106,7 +106,7 @@ impl Player {
             mentioned: 0,
             delivered: Vec::new(),
             waiting: Vec::new(),
-            probe: String::new(),
+            probes: HashMap::new(),
         })
     }
 
@@ -159,7 +159,9 @@ impl Player {
         let client = self.client_address(from)?;
         let (packet, asking) = match (&step.ask, &step.packet) {
             (Some(ask), None) => {
-                let asking: Asking = ask.replace("PROBE", &self.probe).parse()?;
+                let (name, rest) = ask.split_once(' ').unwrap_or((ask, ""));
+                let name = self.probes.get(name).map_or(name, String::as_str);
+                let asking: Asking = format!("{name} {rest}").parse()?;
                 self.next_id += 1;
                 (asking.packet(asking.id.unwrap_or(self.next_id)), Some(asking))
             }
@@ -230,11 +232,13 @@ impl Player {
             return Err(format!("{resolver} was asked nothing; expected: {expected}"));
         };
         let (mut got, message) = question(&asked.message, matches!(asked.by, By::Tcp(..)))?;
-        if expected.starts_with("PROBE ") && self.probe.is_empty() {
-            self.probe = got.split(' ').next().unwrap_or_default().to_owned();
+        let (name, rest) = got.split_once(' ').unwrap_or_default();
+        let (word, _) = expected.split_once(' ').unwrap_or_default();
+        if word.starts_with("PROBE") && !self.probes.values().any(|probe| probe == name) {
+            self.probes.insert(word.into(), name.into());
         }
-        if !self.probe.is_empty() {
-            got = got.replace(&self.probe, "PROBE");
+        if let Some((word, _)) = self.probes.iter().find(|(_, probe)| *probe == name) {
+            got = format!("{word} {rest}");
         }
         let again = expected.ends_with(" +again");
         let wanted: Vec<_> = expected.trim_end_matches(" +again").split_whitespace().collect();
@@ -349,7 +353,7 @@ impl Player {
     }
 
     fn look_around(&mut self) -> Told<()> {
-        self.probe.clear();
+        self.probes.clear();
         let policy = self.policy.load_full();
         let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.resolvers()).copied().collect();
         resolvers.sort_unstable();
@@ -468,7 +472,7 @@ fn configuration(text: &str) -> Told<Config> {
 
 /// A name in lower case, unless it is the word that stands for one.
 fn folded(name: &str) -> String {
-    if name == "PROBE" || name == "." { name.into() } else { name.trim_end_matches('.').to_ascii_lowercase() }
+    if name.starts_with("PROBE") || name == "." { name.into() } else { name.trim_end_matches('.').to_ascii_lowercase() }
 }
 
 fn address(text: &str, port: u16) -> Told<SocketAddr> {
