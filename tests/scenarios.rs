@@ -4,6 +4,7 @@
 //! real cache and the real forwarder; `tests/scenarios/README.md` says how to write one.
 //! `SCENARIO=NAME cargo test --test tests scenarios` plays those whose name contains NAME.
 
+mod echo;
 mod file;
 mod notation;
 mod player;

@@ -31,6 +31,7 @@ pub struct Written {
     errors: Vec<(u16, Option<String>)>,
     size: Option<usize>,
     header_only: bool,
+    rotated: bool,
     other_question: Option<String>,
     other_id: bool,
     no_opt: bool,
@@ -60,6 +61,7 @@ impl FromStr for Written {
                 }
                 "question" => written.other_question = Some(rest.into()),
                 "header" if rest == "only" => written.header_only = true,
+                "rotated" => written.rotated = true,
                 "another" if rest == "id" => written.other_id = true,
                 "no" if rest == "OPT" => written.no_opt = true,
                 _ if SECTIONS.contains(&line) => {
@@ -125,10 +127,16 @@ impl Written {
         Ok(text)
     }
 
-    /// Whether `seen` is what is written here.
-    pub fn compare(&self, seen: &Seen<'_>) -> Told<()> {
+    /// Whether `seen` is what is written here; returns the place of the address that is first.
+    pub fn compare(&self, mut seen: Seen<'_>) -> Told<usize> {
+        let turn = if self.rotated { seen.rotate_to(&self.records[0]) } else { 0 };
         let (expected, got) = (self.show()?, seen.show(self));
-        if expected == got { Ok(()) } else { Err(format!("expected:\n{}got:\n{}", indent(&expected), indent(&got))) }
+        if expected == got { Ok(turn) } else { Err(format!("expected:\n{}got:\n{}", indent(&expected), indent(&got))) }
+    }
+
+    /// How many addresses take turns.
+    pub fn turns(&self) -> usize {
+        if self.rotated { self.records[0].iter().filter(|record| is_address(record)).count() } else { 0 }
     }
 }
 
@@ -146,6 +154,16 @@ impl<'a> Seen<'a> {
         let mut decoder = BinDecoder::new(bytes);
         let message = Message::read(&mut decoder).map_err(|error| format!("the reply cannot be read: {error}"))?;
         if decoder.is_empty() { Ok(Self { bytes, message }) } else { Err("something follows the reply".into()) }
+    }
+
+    /// Rotates the addresses until they begin as those of `records` do; returns which of these was first.
+    fn rotate_to(&mut self, records: &[Record]) -> usize {
+        let chain = self.message.answers.iter().take_while(|record| !is_address(record)).count();
+        let addresses = &mut self.message.answers[chain..];
+        let mut expected = records.iter().filter(|record| is_address(record)).map(|record| &record.data);
+        let turn = addresses.first().and_then(|first| expected.position(|data| *data == first.data)).unwrap_or(0);
+        addresses.rotate_right(turn % addresses.len().max(1));
+        turn
     }
 
     /// The flags, and the response code with its high part.
@@ -347,6 +365,10 @@ fn repeated(data: &str) -> String {
         rest = after;
     }
     text + rest
+}
+
+fn is_address(record: &Record) -> bool {
+    matches!(record.data, RData::A(_) | RData::AAAA(_))
 }
 
 fn absolute(name: &str) -> Told<Name> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use phzd::config::{Config, File, Machine};
 use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
@@ -14,7 +13,8 @@ use phzd::upstream::Upstream;
 use phzd::upstream::forward::{Action, Flown, Forwarder};
 use phzd::wire::Transport;
 
-use super::file::{Scenario, Step};
+use super::echo::{Query, echoed};
+use super::file::{Scenario, Step, address, configuration, duration};
 use super::notation::{Asking, Seen, Told, Written, bytes, indent, question};
 
 /// The port of a client whose port is not written.
@@ -57,14 +57,6 @@ struct Player {
 struct Waiter {
     pending: Pending,
     query: Query,
-}
-
-/// A query a client sent.
-#[derive(Clone)]
-struct Query {
-    client: SocketAddr,
-    packet: Vec<u8>,
-    asking: Option<Asking>,
 }
 
 /// A reply on its way to a client; none where the query was dropped.
@@ -115,11 +107,12 @@ impl Player {
             self.nothing_delivered()?;
         }
         match step {
-            Step { from: Some(from), .. } => self.client(from, step),
+            Step { from: Some(from), times: Some(times), .. } => self.client_again(from, step, *times),
+            Step { from: Some(from), .. } => self.client(from, step).map(drop),
             Step { resolver: Some(resolver), .. } => self.resolver(resolver, step, None),
             Step { to: Some(to), reply: Some(reply), .. } => {
                 let client = address(to, CLIENT_PORT)?;
-                self.reply(client, reply)
+                self.reply(client, reply).map(drop)
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
@@ -153,8 +146,20 @@ impl Player {
         }
     }
 
-    /// A client's query, and what comes of it in this step.
-    fn client(&mut self, from: &str, step: &Step) -> Told<()> {
+    /// A client's query, again and again. Each address must be first in its turn.
+    fn client_again(&mut self, from: &str, step: &Step, times: usize) -> Told<()> {
+        let turns = step.reply.as_ref().map_or(Ok(0), |reply| reply.parse().map(|written: Written| written.turns()))?;
+        let mut first = vec![false; turns];
+        for _ in 0..times {
+            let turn = self.client(from, step)?;
+            first.iter_mut().skip(turn).take(1).for_each(|seen| *seen = true);
+        }
+        let never = first.iter().position(|seen| !seen);
+        never.map_or(Ok(()), |never| Err(format!("in {times} replies address {} was never the first", never + 1)))
+    }
+
+    /// A client's query, and what comes of it in this step; returns which of its reply's addresses is first.
+    fn client(&mut self, from: &str, step: &Step) -> Told<usize> {
         self.nothing_asked()?;
         let client = self.client_address(from)?;
         let (packet, asking) = match (&step.ask, &step.packet) {
@@ -191,7 +196,7 @@ impl Player {
         match &step.reply {
             Some(reply) => self.reply(client, reply),
             None => match self.delivered.last() {
-                None => Ok(()),
+                None => Ok(0),
                 Some(Delivered { reply: Some(reply), .. }) => {
                     let seen = Seen::read(reply)?;
                     Err(format!("a reply came that this step does not mention: {:?}", seen.message))
@@ -313,19 +318,19 @@ impl Player {
         self.carry_out()
     }
 
-    /// The reply that `client` got must be `written`.
-    fn reply(&mut self, client: SocketAddr, written: &str) -> Told<()> {
+    /// The reply that `client` got must be `written`; returns which of its addresses is first.
+    fn reply(&mut self, client: SocketAddr, written: &str) -> Told<usize> {
         let found = self.delivered.iter().position(|delivered| delivered.query.client == client);
         let Some(found) = found else { return Err(format!("no reply for {client}; expected:\n{}", indent(written))) };
         let Delivered { query, reply } = self.delivered.remove(found);
         match (reply, written) {
-            (None, "none") => Ok(()),
+            (None, "none") => Ok(0),
             (None, _) => Err(format!("no reply, the query was dropped; expected:\n{}", indent(written))),
             (Some(reply), "none") => Err(format!("expected no reply, got: {:?}", Seen::read(&reply)?.message)),
             (Some(reply), _) => {
                 let seen = Seen::read(&reply)?;
                 echoed(&query, &seen)?;
-                written.parse::<Written>()?.compare(&seen)
+                written.parse::<Written>()?.compare(seen)
             }
         }
     }
@@ -427,68 +432,7 @@ impl Player {
     }
 }
 
-/// What every reply owes to its query: id, question, RD, CD, DO, an OPT if and only if there was one, and no more than fits.
-fn echoed(query: &Query, seen: &Seen<'_>) -> Told<()> {
-    let (packet, reply) = (&query.packet, seen.bytes);
-    if reply.get(..2) != packet.get(..2) {
-        return Err(format!("the id is not the query's: {:02x?}", &reply[..2]));
-    }
-    if (reply[2] ^ packet[2]) & 0x79 != 0 {
-        return Err("opcode or RD is not the query's".into());
-    }
-    let Some(asking) = &query.asking else { return Ok(()) };
-    let head =
-        12 + asking.name.len() + 2 * usize::from(!asking.name.is_empty()) + usize::from(asking.name.is_empty()) + 4;
-    if reply.get(4..6) != Some(&[0, 1]) || reply.get(12..head) != packet.get(12..head) {
-        return Err("the question is not the query's, octet by octet".into());
-    }
-    if (reply[3] ^ packet[3]) & 0x10 != 0 {
-        return Err("CD is not the query's".into());
-    }
-    match (&seen.message.edns, asking.edns) {
-        (None, false) => {}
-        (Some(edns), true) => {
-            let ours = (edns.max_payload(), edns.version(), edns.flags().dnssec_ok);
-            if ours != (1232, 0, asking.dnssec_ok) {
-                return Err(format!("size, version and DO of the OPT are {ours:?}"));
-            }
-        }
-        (Some(_), false) => return Err("the reply has an OPT, the query had none".into()),
-        (None, true) => return Err("the reply has no OPT, the query had one".into()),
-    }
-    let limit = match asking {
-        Asking { tcp: true, .. } => 65_535,
-        Asking { edns: false, .. } => 512,
-        Asking { size, .. } => usize::from(*size).clamp(512, 1232),
-    };
-    if reply.len() > limit { Err(format!("{} octets, over the limit of {limit}", reply.len())) } else { Ok(()) }
-}
-
-fn configuration(text: &str) -> Told<Config> {
-    let addresses = ["127.0.0.1", "::1", "172.31.1.5"].iter().filter_map(|ip| ip.parse().ok()).collect();
-    let checked = File::parse("config", text).check(&Machine { cores: 1, addresses });
-    checked.map(|(config, _)| config).map_err(|problems| problems.to_string())
-}
-
 /// A name in lower case, unless it is the word that stands for one.
 fn folded(name: &str) -> String {
     if name.starts_with("PROBE") || name == "." { name.into() } else { name.trim_end_matches('.').to_ascii_lowercase() }
-}
-
-fn address(text: &str, port: u16) -> Told<SocketAddr> {
-    let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
-    alone.or_else(|_| text.parse()).map_err(|_| format!("{text}: an address is ADDRESS or ADDRESS:PORT"))
-}
-
-/// `250ms`, `5s` or `2h`.
-fn duration(text: &str) -> Told<Duration> {
-    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "h" => 3_600_000,
-        _ => return Err(format!("{text}: a time is 250ms, 5s or 2h")),
-    };
-    digits.parse::<u64>().map(|count| Duration::from_millis(count * millis)).map_err(|_| format!("{text}: no number"))
 }
