@@ -5,5 +5,6 @@ mod config; // files with mistakes, each beside what is said of it
 mod demo; // `phzd demo`, run as a newcomer would
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
+mod scenarios; // conversations, without network and without sleep
 mod sockets; // the server's real sockets
 mod vpc; // the lab: the case in network namespaces

@@ -329,7 +329,7 @@ impl<W> Forwarder<W> {
                 self.end(key, &received.answer);
             }
             Ok(received) => self.spent(key, place, Some(received.answer), now),
-            Err(Unusable::Truncated) => self.fetch(key, place),
+            Err(Unusable::Truncated) => self.fetch(key, place, now),
             Err(Unusable::Malformed | Unusable::Foreign) => self.spent(key, place, None, now),
         }
     }
@@ -387,7 +387,7 @@ impl<W> Forwarder<W> {
     }
 
     /// Asks over TCP the resolver whose answer did not fit a datagram.
-    fn fetch(&mut self, key: usize, place: usize) {
+    fn fetch(&mut self, key: usize, place: usize, now: Instant) {
         let id = self.random.random();
         let Some(flight) = self.flights.get_mut(key) else { return };
         let Some(&resolver) = flight.route.resolvers().get(place) else { return };
@@ -397,7 +397,10 @@ impl<W> Forwarder<W> {
         (flight.fetching, flight.repeat) = (Some((place, id)), None);
         let flown = Flown { key, serial: flight.serial };
         let message = flight.question.message(id);
-        self.actions.push(Action::Fetch { flight: flown, resolver, message, until: flight.ends });
+        // Where somebody else could be asked, a connection that hangs must leave the time for it.
+        let others = (0..flight.route.resolvers().len()).any(|o| o != place && flight.spent & (1 << o.min(63)) == 0);
+        let until = if others { flight.ends.min(now + MOST_PATIENCE) } else { flight.ends };
+        self.actions.push(Action::Fetch { flight: flown, resolver, message, until });
     }
 
     /// A flight's time has come: who waited too long is told, and the question is repeated.
