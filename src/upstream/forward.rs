@@ -173,7 +173,8 @@ impl<W> Forwarder<W> {
     /// `waiter` wants an answer to `question` from `route` by `deadline`.
     pub fn ask(&mut self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W, now: Instant) {
         if self.waiting >= MAX_WAITING {
-            return self.answered.push((waiter, servfail("too many queries are waiting")));
+            let error = ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting");
+            return self.answered.push((waiter, Answer::error(rcode::SERVFAIL, error).into()));
         }
         let key = self.flight_for(question, route, deadline, now);
         if let Some(flight) = self.flights.get_mut(key) {
@@ -205,6 +206,11 @@ impl<W> Forwarder<W> {
         let read = reply::read(message, &flight.question);
         // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
         if read == Err(Unusable::Foreign) {
+            return;
+        }
+        // A datagram can come twice, and each failure has somebody else asked: only an answer is taken from who failed.
+        let failed = flight.spent & (1 << sent.resolver.min(63)) != 0;
+        if failed && !matches!(&read, Ok(received) if received.outcome != Outcome::Failure) {
             return;
         }
         if let Some(resolver) = self.pool.resolver(socket) {
