@@ -112,7 +112,7 @@ impl Player {
             Step { resolver: Some(resolver), .. } => self.resolver(resolver, step, None),
             Step { to: Some(to), reply: Some(reply), .. } => {
                 let client = address(to, CLIENT_PORT)?;
-                self.reply(client, reply).map(drop)
+                (0..step.times.unwrap_or(1)).try_for_each(|_| self.reply(client, reply).map(drop))
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
