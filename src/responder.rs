@@ -93,15 +93,18 @@ impl Responder {
         if client.port() == 0 || hall.upstream.loops.is_ours(client) {
             return hall.silent();
         }
-        let query = match decode(packet) {
-            Decoded::Query(query) => query,
-            Decoded::Unserved(query, code) => return hall.error(&query, transport, Answer::empty(code), out),
+        let (query, unserved) = match decode(packet) {
+            Decoded::Query(query) => (query, None),
+            Decoded::Unserved(query, code) => (query, Some(code)),
             Decoded::Unreadable(code) => return hall.unreadable(packet, code, out),
             Decoded::Drop => return hall.silent(),
         };
         let Some(who) = hall.policy.clients().identify(client.ip()) else {
             return hall.error(&query, transport, prohibited(), out);
         };
+        if let Some(code) = unserved {
+            return hall.error(&query, transport, Answer::empty(code), out);
+        }
         let route = match hall.policy.decide(query.name(), who) {
             Decision::Zone { zone, apex, admitted } => {
                 hall.counts.private.add(1);
