@@ -79,3 +79,8 @@ pub mod upstream;
 // Beside the path: what is meant to happen, and what did.
 pub mod config;
 pub mod metrics;
+
+/// The examples of the README, so that they compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,6 +3,7 @@
 
 mod config; // files with mistakes, each beside what is said of it
 mod demo; // `phzd demo`, run as a newcomer would
+mod documents; // the README and its kin, held to what the program does
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod scenarios; // conversations, without network and without sleep
