@@ -133,7 +133,8 @@ fn make_has_the_targets_that_the_documents_name() {
         let text = read(&document);
         for before in ["`make ", "$ make ", "# make "] {
             for (at, _) in text.match_indices(before) {
-                let target = text[at + before.len()..].split(|c: char| !c.is_ascii_lowercase()).next().unwrap().to_owned();
+                let target =
+                    text[at + before.len()..].split(|c: char| !c.is_ascii_lowercase()).next().unwrap().to_owned();
                 assert!(has.contains(target.as_str()), "{document}: the Makefile has no target {target:?}");
                 named.insert(target);
             }
@@ -170,7 +171,9 @@ fn files_that_the_documents_name_are_there() {
     for document in documents() {
         // What stands between backticks and begins as a folder of ours does.
         for word in read(&document).split('`').skip(1).step_by(2) {
-            let ours = ["src/", "tests/", "benches/", "config/", "systemd/", ".ci/"].iter().any(|folder| word.starts_with(folder));
+            let ours = ["src/", "tests/", "benches/", "config/", "systemd/", ".ci/"]
+                .iter()
+                .any(|folder| word.starts_with(folder));
             let pattern = word.contains(['*', ' ']) || word.chars().any(|c| c.is_ascii_uppercase());
             assert!(!ours || pattern || Path::new(word).exists(), "{document}: there is no {word}");
         }
@@ -195,7 +198,9 @@ fn the_unit_starts_what_is_installed_and_no_more_than_it_says() {
     let file = folder.path().join("phzd.service");
     fs::write(&file, unit.replace("/usr/bin/phzd", PHZD)).unwrap();
     match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
-        Ok(said) => assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr)),
+        Ok(said) => {
+            assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr))
+        }
         Err(_) => println!("the unit is not verified: systemd-analyze is not installed"),
     }
 }
@@ -251,7 +256,8 @@ fn commands(block: &Block) -> Vec<(String, String)> {
         if let Some(command) = line.strip_prefix("$ ") {
             commands.push((command.to_owned(), String::new()));
         } else if !line.starts_with("# ") {
-            let (_, expected) = commands.last_mut().unwrap_or_else(|| panic!("{}: {line:?} follows no command", block.place));
+            let (_, expected) =
+                commands.last_mut().unwrap_or_else(|| panic!("{}: {line:?} follows no command", block.place));
             *expected += line;
             *expected += "\n";
         }
