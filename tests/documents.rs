@@ -199,7 +199,7 @@ fn the_unit_starts_what_is_installed_and_no_more_than_it_says() {
     fs::write(&file, unit.replace("/usr/bin/phzd", PHZD)).unwrap();
     match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
         Ok(said) => {
-            assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr))
+            assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
         }
         Err(_) => println!("the unit is not verified: systemd-analyze is not installed"),
     }
