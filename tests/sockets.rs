@@ -243,10 +243,15 @@ fn ipv6_wildcard_answers_and_leaves_ipv4_alone() {
     for _ in 0..70 {
         assert_eq!(next_reply(&client).1, server.at_address(Ipv6Addr::LOCALHOST));
     }
-    // The same port of IPv4 is free.
-    let v4 = open(server.at_address(Ipv4Addr::UNSPECIFIED), 1, 0).unwrap();
-    drop(v4);
     assert!(server.stop() < SOON);
+    // The same port of IPv4 is free, unless a test beside this one has it just now.
+    let free = (0..10).any(|_| {
+        let server = Running::at(Ipv6Addr::UNSPECIFIED);
+        let v4 = open(server.at_address(Ipv4Addr::UNSPECIFIED), 1, 0);
+        server.stop();
+        v4.is_ok()
+    });
+    assert!(free);
 }
 
 /// Link-local addresses mean something on one interface only; skipped where there is none.
