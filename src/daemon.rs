@@ -133,11 +133,13 @@ async fn learn_self(resolver: Resolver) {
             Ok(()) => {}
             Err(_) if said => {}
             Err(found) => {
-                let found = found.map_or_else(|| "none".into(), |address| address.to_string());
+                let reason = found.map_or_else(
+                    || "there is no route to the first resolver yet".into(),
+                    |address| format!("towards the first resolver it is {address}, outside vpc.cidrs"),
+                );
                 warn!(
-                    found,
-                    "this host's own address in the VPC is not known: until it is, its own programs get what \
-                     `others` says; set vpc.self to state it"
+                    "this host's own address in the VPC is not known ({reason}): until it is, its own programs get what \
+                     `others` says; vpc.self can state it"
                 );
                 said = true;
             }
