@@ -30,7 +30,7 @@ pub enum Outcome {
 /// A query that waits for a resolver.
 #[derive(Debug)]
 pub struct Pending {
-    /// The packet, to be replied to.
+    /// What of the packet a reply needs: what else a stranger wrote into it takes no memory while it waits.
     packet: Box<[u8]>,
     /// Who asked.
     client: SocketAddr,
@@ -256,7 +256,7 @@ impl Hall<'_> {
         let Some(question) = Asked::by(query).to_question() else { return self.silent() };
         self.counts.forwarded.add(1);
         Outcome::Forward(Pending {
-            packet: query.packet().into(),
+            packet: query.essentials(),
             client,
             transport,
             deadline: now + self.policy.timeout(),

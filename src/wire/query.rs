@@ -191,9 +191,18 @@ impl<'a> Query<'a> {
         Some(owner + 10 + length)
     }
 
-    /// The packet as it came.
-    pub fn packet(&self) -> &'a [u8] {
-        self.packet
+    /// The same query with nothing in it but what a reply depends on: header, question, and an OPT without options.
+    pub fn essentials(&self) -> Box<[u8]> {
+        let mut packet = Vec::with_capacity(self.head().len() + 11);
+        packet.extend(self.head());
+        if let Some(count) = packet.get_mut(10..HEADER) {
+            count.copy_from_slice(&u16::from(self.edns.is_some()).to_be_bytes());
+        }
+        if let Some(Edns { payload, dnssec_ok, version }) = self.edns {
+            let ([size_high, size_low], flags) = (payload.to_be_bytes(), u8::from(dnssec_ok) << 7);
+            packet.extend([0, 0, kind::OPT as u8, size_high, size_low, 0, version, flags, 0, 0, 0]);
+        }
+        packet.into()
     }
 
     /// The name asked, wire form, lower case.
@@ -348,6 +357,24 @@ mod tests {
         assert!(query.recursion_desired() && query.dnssec_ok() && !query.checking_disabled());
         assert_eq!(query.limit(Transport::Udp), 1232);
         assert_eq!(query.limit(Transport::Tcp), 65_535);
+    }
+
+    #[test]
+    fn the_essentials_ask_the_same_and_are_small() {
+        let mut padded = OPT.to_vec();
+        padded[9..11].copy_from_slice(&60_000_u16.to_be_bytes());
+        padded.extend([0, 12, 0xea, 0x5c]);
+        padded.extend(vec![0; 59_996]);
+        let key = [&b"\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x02ab"[..], &padded].concat();
+        for (additional, extra) in [(0, &b""[..]), (1, OPT), (1, &padded), (2, &key)] {
+            let bytes = packet(kind::AAAA, additional, extra);
+            let Decoded::Query(query) = decode(&bytes) else { panic!("{}", verdict(&bytes)) };
+            let essentials = query.essentials();
+            assert!(essentials.len() <= 12 + 14 + 4 + 11);
+            let Decoded::Query(same) = decode(&essentials) else { panic!("{}", verdict(&essentials)) };
+            assert_eq!((same.name(), same.kind(), same.edns()), (query.name(), query.kind(), query.edns()));
+            assert_eq!((&same.head()[..10], &same.head()[12..]), (&query.head()[..10], &query.head()[12..]));
+        }
     }
 
     #[test]
