@@ -90,7 +90,7 @@ impl Responder {
         let hall = self.enter();
         hall.counts.queries.add(1);
         // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
-        if client.port() == 0 || hall.upstream.loops.is_ours(client) {
+        if client.port() == 0 || transport == Transport::Udp && hall.upstream.loops.is_ours(client) {
             return hall.silent();
         }
         let (query, unserved) = match decode(packet) {
