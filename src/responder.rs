@@ -107,7 +107,6 @@ impl Responder {
         }
         let route = match hall.policy.decide(query.name(), who) {
             Decision::Zone { zone, apex, admitted } => {
-                hall.counts.private.add(1);
                 return hall.private(&query, transport, zone, apex, admitted, out);
             }
             Decision::Route(route) => route,
@@ -130,9 +129,14 @@ impl Responder {
     pub fn finish(&mut self, pending: &Pending, answer: &Answer, out: &mut [u8]) -> usize {
         let hall = self.enter();
         let Decoded::Query(query) = decode(&pending.packet) else { return 0 };
-        // The policy may have changed since the query came: the client is judged by the one that serves now.
+        // The policy may have changed since the query came: client and name are judged by the one that serves now.
         let outcome = match hall.policy.clients().identify(pending.client.ip()) {
-            Some(who) => hall.forwarded(&query, who, pending.transport, answer, 0, out),
+            Some(who) => match hall.policy.decide(query.name(), who) {
+                Decision::Zone { zone, apex, admitted } => {
+                    hall.private(&query, pending.transport, zone, apex, admitted, out)
+                }
+                Decision::Route(_) => hall.forwarded(&query, who, pending.transport, answer, 0, out),
+            },
             None => hall.error(&query, pending.transport, prohibited(), out),
         };
         if let Outcome::Reply(length) = outcome { length } else { 0 }
@@ -185,6 +189,7 @@ impl Hall<'_> {
         admitted: bool,
         out: &mut [u8],
     ) -> Outcome {
+        self.counts.private.add(1);
         let place = Placement { age: 0, owner: (HEADER + apex) as u16, turn: self.turn };
         self.with_zone(zone, query.kind(), apex, admitted, |said| match said {
             Said::Answer(answer) => self.write(query, transport, answer, place, out),
