@@ -59,10 +59,14 @@ impl Pool {
         random: &mut impl RngExt,
     ) -> Place {
         let open = self.open.entry(resolver).or_default();
-        let picked = open.get(random.random_range(0..SOCKETS_PER_RESOLVER)).copied();
         let young = |socket: &Socket| now.saturating_duration_since(socket.opened) < SOCKET_LIFE;
+        let picked = open.get(random.random_range(0..SOCKETS_PER_RESOLVER)).copied();
         let usable = picked.filter(|number| !not.contains(number) && self.sockets.get(*number).is_some_and(young));
-        // A pool that is full of sockets that will not do grows by one more; the old ones go by the next sweep.
+        if usable.is_none() {
+            // Old ones make room at once, or until the next sweep each question would have a socket of its own.
+            open.retain(|number| self.sockets.get(*number).is_some_and(young));
+        }
+        // A pool that is full of sockets that will not do grows by one more.
         let (number, fresh) = usable.map_or_else(
             || {
                 let socket = Socket { resolver, opened: now, asked: 0, awaited: Vec::new(), retired: false };
@@ -193,6 +197,20 @@ mod tests {
             let second = pool.place(resolver(), flight, &[first.socket], now, &mut random);
             assert_ne!(first.socket, second.socket);
         }
+    }
+
+    #[test]
+    fn sockets_that_grow_old_together_are_not_replaced_by_one_for_each_question() {
+        let (mut pool, mut random, now) = (Pool::default(), StdRng::seed_from_u64(4), Instant::now());
+        for flight in 0..100 {
+            let _ = pool.place(resolver(), flight, &[], now, &mut random);
+        }
+        let before = pool.sockets.len();
+        // The sweep comes later, as it does up to a second.
+        for flight in 0..1000 {
+            let _ = pool.place(resolver(), flight, &[], now + SOCKET_LIFE, &mut random);
+        }
+        assert!(pool.sockets.len() < before + 1000 / 64 + 2 * SOCKETS_PER_RESOLVER, "{}", pool.sockets.len());
     }
 
     #[test]
