@@ -126,7 +126,11 @@ impl<W: Send + 'static> Exchange<W> {
     /// # Errors
     /// The waiter, if too many wait already or the forwarder is gone.
     pub fn ask(&self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W) -> Result<(), W> {
-        self.upstream.waiting.fetch_add(1, Ordering::Relaxed);
+        // The bound is held here, so that whoever is turned away is counted where the query came in.
+        if self.upstream.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.upstream.delivered(1);
+            return Err(waiter);
+        }
         match self.questions.try_send(Event::Ask { question, route, deadline, waiter }) {
             Ok(()) => {
                 self.waker.wake();
