@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
 use super::pool::Pool;
+use super::track::{FIRST_PATIENCE, MOST_PATIENCE, Track};
 use super::{Route, Upstream};
 use crate::wire::answer::{Answer, ExtendedError};
 use crate::wire::query::rcode;
@@ -27,15 +28,6 @@ use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 pub const MAX_WAITING: usize = 10_000;
 /// Datagrams that one flight may cost. With their delays doubling from 50 ms, six span a second and a half.
 const MAX_SENDS: usize = 6;
-/// How long a silent resolver is waited for before the question is repeated, as a multiple of its usual time to answer:
-/// rarely too soon, and still far below what a client would wait.
-const PATIENCE: u32 = 4;
-/// The least of that: resolvers that answer in a millisecond from their cache take tens when they must ask on.
-const LEAST_PATIENCE: Duration = Duration::from_millis(50);
-/// The most of that.
-const MOST_PATIENCE: Duration = Duration::from_secs(1);
-/// The same for a resolver that has not answered yet.
-const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 /// How often old sockets are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -121,6 +113,10 @@ struct Flight<W> {
     sent: Vec<Sent>,
     /// When the question is repeated, unless it is asked over TCP or often enough.
     repeat: Option<Instant>,
+    /// Somebody joined when it had been sent often enough: it is repeated slowly, for as long as anybody waits.
+    prolonged: bool,
+    /// When its timer is set to; entries for another time are skipped.
+    timer: Option<Instant>,
     /// The resolver asked over TCP, and the id.
     fetching: Option<(usize, u16)>,
     /// Resolvers, by their place in the route, that gave an answer of no use.
@@ -139,15 +135,6 @@ struct Sent {
     /// Place in the route.
     resolver: usize,
     at: Instant,
-}
-
-/// What is known of a resolver.
-#[derive(Debug, Default)]
-struct Track {
-    /// Smoothed time to answer; none yet.
-    usual: Option<Duration>,
-    /// Questions in a row that it left unanswered.
-    silent: u32,
 }
 
 impl<W> Forwarder<W> {
@@ -182,6 +169,7 @@ impl<W> Forwarder<W> {
             flight.ends = flight.ends.max(deadline);
             self.waiting += 1;
         }
+        self.prolong(key, now);
         self.take_off(key, now);
     }
 
@@ -257,7 +245,8 @@ impl<W> Forwarder<W> {
             && due <= now
         {
             self.timers.pop();
-            if self.flight(flown).is_some() {
+            let flight = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial);
+            if flight.is_some_and(|flight| flight.timer.take_if(|set| *set == due).is_some()) {
                 self.attend(flown, now);
             }
         }
@@ -305,6 +294,8 @@ impl<W> Forwarder<W> {
             waiters: VecDeque::new(),
             sent: Vec::new(),
             repeat: Some(now),
+            prolonged: false,
+            timer: None,
             fetching: None,
             spent: 0,
             failure: None,
@@ -322,6 +313,32 @@ impl<W> Forwarder<W> {
         let Some(flight) = self.flights.get(key) else { return };
         if flight.sent.is_empty() && flight.repeat == Some(now) {
             self.send(key, now);
+        }
+    }
+
+    /// Has a flight that was sent often enough repeated for whoever joins it now. Without that a name that is always
+    /// asked for would be lost with its resolver, and not come back with it.
+    fn prolong(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        if let Some(last) = flight.sent.last()
+            && flight.repeat.is_none()
+            && flight.fetching.is_none()
+        {
+            flight.prolonged = true;
+            flight.repeat = Some(now.max(last.at + MOST_PATIENCE));
+            self.set_timer(key);
+        }
+    }
+
+    /// Makes room for one more datagram: the oldest is awaited no longer, and those who failed may be asked again.
+    fn forget_oldest(&mut self, key: usize) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        flight.spent = 0;
+        if flight.sent.len() >= MAX_SENDS {
+            let Sent { socket, id, .. } = flight.sent.remove(0);
+            if self.pool.release(socket, id) {
+                self.actions.push(Action::Close { socket });
+            }
         }
     }
 
@@ -367,7 +384,7 @@ impl<W> Forwarder<W> {
         let best = (0..flight.route.resolvers().len()).filter(usable).min_by_key(rank);
         let Some((place, resolver)) = best.and_then(|place| Some((place, *flight.route.resolvers().get(place)?)))
         else {
-            let answer = flight.failure.clone().unwrap_or_else(|| servfail("no resolver gave a usable answer"));
+            let answer = flight.failure_or("no resolver gave a usable answer");
             return self.end(key, &answer);
         };
         if flight.sent.len() >= MAX_SENDS {
@@ -385,10 +402,10 @@ impl<W> Forwarder<W> {
         if let Some(flight) = self.flights.get_mut(key) {
             flight.sent.push(Sent { socket: at.socket, id: at.id, resolver: place, at: now });
             let doubled = patience * (1 << (flight.sent.len() - 1).min(MAX_SENDS));
-            flight.repeat = (flight.sent.len() < MAX_SENDS).then(|| now + doubled);
+            let wait = if flight.prolonged { MOST_PATIENCE } else { doubled };
+            flight.repeat = (flight.prolonged || flight.sent.len() < MAX_SENDS).then(|| now + wait);
             // The timer that is set may be for later: with several resolvers, this send has its own time to wait.
-            let flown = Flown { key, serial: flight.serial };
-            self.set_timer(flown);
+            self.set_timer(key);
         }
     }
 
@@ -416,30 +433,34 @@ impl<W> Forwarder<W> {
             && *deadline <= now
             && let Some((_, waiter)) = flight.waiters.pop_front()
         {
-            let answer = flight.failure.clone().unwrap_or_else(|| servfail("no resolver answered in time"));
-            self.answered.push((waiter, answer));
+            self.answered.push((waiter, flight.failure_or("no resolver answered in time")));
             self.waiting -= 1;
         }
         if flight.ends <= now {
-            let answer = servfail("no resolver answered in time");
+            let answer = flight.failure_or("no resolver answered in time");
             return self.end(flown.key, &answer);
         }
         if flight.repeat.is_some_and(|due| due <= now) {
-            let last = flight.sent.last().and_then(|sent| flight.route.resolvers().get(sent.resolver));
-            if let Some(&resolver) = last {
+            if let Some(&resolver) = flight.sent.last().and_then(|sent| flight.route.resolvers().get(sent.resolver)) {
                 self.resolvers.entry(resolver).or_default().silent += 1;
+            }
+            if flight.prolonged {
+                self.forget_oldest(flown.key);
             }
             return self.send(flown.key, now);
         }
-        self.set_timer(flown);
+        self.set_timer(flown.key);
     }
 
-    /// Sets the timer of a flight to what it waits for next.
-    fn set_timer(&mut self, flown: Flown) {
-        let Some(flight) = self.flight(flown) else { return };
-        let deadline = flight.waiters.front().map(|(deadline, _)| *deadline);
-        let due = [flight.repeat, deadline, Some(flight.ends)].into_iter().flatten().min();
-        self.timers.extend(due.map(|due| Reverse((due, flown))));
+    /// Sets the timer of a flight to what it waits for next, unless it is set to an earlier time.
+    fn set_timer(&mut self, key: usize) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let deadline = flight.waiters.front().map_or(flight.ends, |(deadline, _)| *deadline);
+        let due = flight.repeat.map_or(deadline, |repeat| repeat.min(deadline)).min(flight.ends);
+        if flight.timer.is_none_or(|set| due < set) {
+            flight.timer = Some(due);
+            self.timers.push(Reverse((due, Flown { key, serial: flight.serial })));
+        }
     }
 
     /// A flight ends: all who wait have `answer`, and what still comes for it is nobody's.
@@ -464,17 +485,10 @@ impl<W> Forwarder<W> {
     }
 }
 
-impl Track {
-    /// It answered after this long.
-    fn answered(&mut self, took: Duration) {
-        self.silent = 0;
-        // RFC 6298 section 2: an eighth of the new, seven of the old.
-        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
-    }
-
-    /// How long it is waited for.
-    fn patience(&self) -> Duration {
-        self.usual.map_or(FIRST_PATIENCE, |usual| (usual * PATIENCE).clamp(LEAST_PATIENCE, MOST_PATIENCE))
+impl<W> Flight<W> {
+    /// What clients hear when no answer could be had: what a resolver said last, else why there is nothing.
+    fn failure_or(&self, why: &'static str) -> Arc<Answer> {
+        self.failure.clone().unwrap_or_else(|| servfail(why))
     }
 }
 

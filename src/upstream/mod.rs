@@ -9,6 +9,7 @@ pub mod forward;
 pub mod loops;
 pub mod pool;
 mod stream;
+mod track;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
