@@ -1,7 +1,7 @@
 //! What phzd counts. Each thread counts for itself, with plain stores that nobody waits for; readers add up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A number that one thread raises and any thread may read.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ counts! {
     hits,
     /// Queries that went to the forwarder.
     forwarded,
-    /// Queries of clients that may not ask, or that a zone refuses.
+    /// Queries that phzd itself answered REFUSED: of clients that may not ask, of what is not served to them.
     refused,
     /// Packets that were no query, or one that is not served.
     malformed,
@@ -77,23 +77,49 @@ counts! {
 
 /// Where threads register what they count.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(Arc<Mutex<Vec<Arc<Counts>>>>);
+pub struct Registry(Arc<Mutex<Book>>);
+
+/// Who counts, and what those counted who are gone.
+#[derive(Debug, Default)]
+struct Book {
+    counting: Vec<Arc<Counts>>,
+    gone: Totals,
+}
+
+impl Book {
+    /// Closes the accounts of those who are gone: embedders may clone a resolver for each query.
+    fn close_accounts(&mut self) {
+        let Self { counting, gone } = self;
+        counting.retain_mut(|counts| match Arc::get_mut(counts) {
+            Some(counts) => {
+                gone.add(counts);
+                false
+            }
+            None => true,
+        });
+    }
+}
 
 impl Registry {
     /// Counts for one more thread.
     pub fn register(&self) -> Arc<Counts> {
         let counts = Arc::new(Counts::default());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counts));
+        let mut book = self.book();
+        book.close_accounts();
+        book.counting.push(Arc::clone(&counts));
         counts
     }
 
     /// The sum over all threads.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for counts in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            totals.add(counts);
-        }
+        let book = self.book();
+        let mut totals = book.gone;
+        book.counting.iter().for_each(|counts| totals.add(counts));
         totals
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,5 +138,15 @@ mod tests {
         });
         assert_eq!(registry.totals().queries, 3000);
         assert_eq!(registry.totals().named().next(), Some(("queries", 3000)));
+    }
+
+    #[test]
+    fn who_is_gone_has_counted_and_takes_no_memory() {
+        let registry = Registry::default();
+        for _ in 0..100 {
+            registry.register().queries.add(1);
+        }
+        assert_eq!(registry.totals().queries, 100);
+        assert!(registry.book().counting.len() <= 1);
     }
 }
