@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::client::Client;
 use crate::metrics::{Counts, Registry};
@@ -54,8 +54,9 @@ impl Pending {
 /// One thread's way through the hall.
 #[derive(Debug)]
 pub struct Responder {
-    /// The policy that serves now; this thread's copy of the pointer is renewed when it was swapped.
-    policy: arc_swap::Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>,
+    /// The policy that serves now. It is looked up for each query: a copy that is kept would keep an old policy alive on
+    /// every thread that happens to be idle.
+    policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
     /// Where this thread's counts are registered.
     registry: Registry,
@@ -70,7 +71,7 @@ impl Responder {
     /// A way through the hall for one thread.
     pub fn new(policy: Arc<ArcSwap<Policy>>, upstream: Arc<Upstream>, registry: Registry) -> Self {
         let counts = registry.register();
-        Self { policy: arc_swap::Cache::new(policy), upstream, registry, counts, turn: 0 }
+        Self { policy, upstream, registry, counts, turn: 0 }
     }
 
     /// What this thread counts.
@@ -161,7 +162,7 @@ impl Clone for Responder {
     fn clone(&self) -> Self {
         let counts = self.registry.register();
         Self {
-            policy: self.policy.clone(),
+            policy: Arc::clone(&self.policy),
             upstream: Arc::clone(&self.upstream),
             registry: self.registry.clone(),
             counts,
@@ -172,7 +173,7 @@ impl Clone for Responder {
 
 /// What one query needs to be answered.
 struct Hall<'a> {
-    policy: &'a Policy,
+    policy: Guard<Arc<Policy>>,
     upstream: &'a Upstream,
     counts: &'a Counts,
     turn: u32,
@@ -210,10 +211,7 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Outcome {
         let aliases = answer.aliases();
-        if aliases.len() > MAX_CHAIN {
-            return self.write(query, transport, &endless(), Placement::FRESH, out);
-        }
-        for (index, alias) in aliases.iter().enumerate() {
+        for (index, alias) in aliases.iter().take(MAX_CHAIN).enumerate() {
             let Decision::Zone { zone, apex, admitted } = self.policy.decide(alias.target.as_wire(), who) else {
                 continue;
             };
@@ -226,6 +224,9 @@ impl Hall<'_> {
                 Said::Refusal(refusal) => self.error(query, transport, refusal, out),
                 Said::Silence => self.silent(),
             });
+        }
+        if aliases.len() > MAX_CHAIN {
+            return self.write(query, transport, &endless(), Placement::FRESH, out);
         }
         self.write(query, transport, answer, Placement { age, ..Placement::FRESH }, out)
     }

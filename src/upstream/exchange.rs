@@ -27,6 +27,9 @@ use crate::wire::reply::Question;
 const DATAGRAMS_PER_TURN: usize = 32;
 /// The largest datagram a resolver may send: more than any it was told to (1232).
 const DATAGRAM: usize = 4096;
+/// TCP exchanges at one time, each with a descriptor. Truncated answers are rare: so many at once are an attack or a
+/// mistake, and what is over fails as if the resolver had refused the connection.
+const MAX_STREAMS: usize = 256;
 /// Sockets looked at in one turn.
 const EVENTS: usize = 128;
 /// How often the thread looks around when nothing happens, so that a stop is noticed.
@@ -315,6 +318,9 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     fn fetch(&mut self, flight: Flown, resolver: SocketAddr, message: &[u8], until: Instant) {
         let number = STREAMS + flight.number();
+        if self.streams.len() >= MAX_STREAMS {
+            return self.forwarder.fetched(flight, None, Instant::now());
+        }
         let begun = stream::Exchange::begin(resolver, message).and_then(|exchange| {
             let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
             self.epoll.add(exchange.socket(), EpollEvent::new(interest, number))?;
@@ -338,11 +344,12 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }
     }
 
-    /// Gives up TCP exchanges whose flight is over.
+    /// Gives up TCP exchanges whose time is over, or whose answer nobody waits for any more.
     fn expire_streams(&mut self, now: Instant) {
-        for (_, Fetching { flight, .. }) in self.streams.extract_if(|_, fetching| fetching.until <= now) {
-            self.forwarder.fetched(flight, None, now);
-        }
+        let Self { streams, forwarder, .. } = self;
+        let over = |_: &u64, fetching: &mut Fetching| fetching.until <= now || !forwarder.awaits(fetching.flight);
+        let expired: Vec<Flown> = streams.extract_if(over).map(|(_, fetching)| fetching.flight).collect();
+        expired.into_iter().for_each(|flight| forwarder.fetched(flight, None, now));
     }
 }
 

@@ -5,7 +5,7 @@
 //! conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
+pub use super::flight::Flown;
+use super::flight::{Flight, Sent};
 use super::pool::Pool;
 use super::track::{FIRST_PATIENCE, MOST_PATIENCE, Track};
 use super::{Route, Upstream};
@@ -66,20 +68,6 @@ pub enum Action {
     },
 }
 
-/// Names a flight for as long as it lasts: its place, and a number no other flight ever has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Flown {
-    key: usize,
-    serial: u64,
-}
-
-impl Flown {
-    /// A number that no other flight ever has.
-    pub fn number(self) -> u64 {
-        self.serial
-    }
-}
-
 /// All flights; `W` is whoever waits.
 #[derive(Debug)]
 pub struct Forwarder<W> {
@@ -99,42 +87,6 @@ pub struct Forwarder<W> {
     answered: Vec<(W, Arc<Answer>)>,
     waiting: usize,
     serial: u64,
-}
-
-/// One question on its way.
-#[derive(Debug)]
-struct Flight<W> {
-    serial: u64,
-    question: Question,
-    route: Arc<Route>,
-    /// Who waits, and until when; the first to come is the first to go.
-    waiters: VecDeque<(Instant, W)>,
-    /// Datagrams whose answers would still be taken.
-    sent: Vec<Sent>,
-    /// When the question is repeated, unless it is asked over TCP or often enough.
-    repeat: Option<Instant>,
-    /// Somebody joined when it had been sent often enough: it is repeated slowly, for as long as anybody waits.
-    prolonged: bool,
-    /// When its timer is set to; entries for another time are skipped.
-    timer: Option<Instant>,
-    /// The resolver asked over TCP, and the id.
-    fetching: Option<(usize, u16)>,
-    /// Resolvers, by their place in the route, that gave an answer of no use.
-    spent: u64,
-    /// The last such answer: better than none.
-    failure: Option<Arc<Answer>>,
-    /// When the flight ends, whoever waits.
-    ends: Instant,
-}
-
-/// One datagram sent.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    socket: usize,
-    id: u16,
-    /// Place in the route.
-    resolver: usize,
-    at: Instant,
 }
 
 impl<W> Forwarder<W> {
@@ -162,6 +114,10 @@ impl<W> Forwarder<W> {
         if self.waiting >= MAX_WAITING {
             let error = ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting");
             return self.answered.push((waiter, Answer::error(rcode::SERVFAIL, error).into()));
+        }
+        // It may have come while the question was on its way here.
+        if let Some(hit) = self.upstream.cached(&route, question.as_asked(), now).filter(|hit| hit.age == 0) {
+            return self.answered.push((waiter, hit.answer));
         }
         let key = self.flight_for(question, route, deadline, now);
         if let Some(flight) = self.flights.get_mut(key) {
@@ -197,7 +153,7 @@ impl<W> Forwarder<W> {
             return;
         }
         // A datagram can come twice, and each failure has somebody else asked: only an answer is taken from who failed.
-        let failed = flight.spent & (1 << sent.resolver.min(63)) != 0;
+        let failed = flight.is_spent(sent.resolver);
         if failed && !matches!(&read, Ok(received) if received.outcome != Outcome::Failure) {
             return;
         }
@@ -272,6 +228,11 @@ impl<W> Forwarder<W> {
         &mut self.answered
     }
 
+    /// Whether this flight still waits for what was fetched over TCP.
+    pub fn awaits(&self, flight: Flown) -> bool {
+        self.flight(flight).is_some_and(|flight| flight.fetching.is_some())
+    }
+
     /// Whether no flight is under way.
     pub fn is_idle(&self) -> bool {
         self.flights.is_empty()
@@ -287,20 +248,7 @@ impl<W> Forwarder<W> {
             return *key;
         }
         self.serial += 1;
-        let key = flights.insert(Flight {
-            serial: self.serial,
-            question,
-            route,
-            waiters: VecDeque::new(),
-            sent: Vec::new(),
-            repeat: Some(now),
-            prolonged: false,
-            timer: None,
-            fetching: None,
-            spent: 0,
-            failure: None,
-            ends,
-        });
+        let key = flights.insert(Flight::new(self.serial, question, route, ends, now));
         let rehash = |key: &usize| {
             flights.get(*key).map_or(0, |flight| hasher.hash_one((&*flight.route, flight.question.as_asked())))
         };
@@ -360,7 +308,7 @@ impl<W> Forwarder<W> {
     /// The resolver at `place` is of no use for this question: the next is asked, or the clients hear what it said.
     fn spent(&mut self, key: usize, place: usize, failure: Option<Arc<Answer>>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        flight.spent |= 1 << place.min(63);
+        flight.spend(place);
         flight.failure = failure.or(flight.failure.take());
         self.send(key, now);
     }
@@ -373,7 +321,7 @@ impl<W> Forwarder<W> {
         }
         let usable = |place: &usize| {
             let resolver = flight.route.resolvers().get(*place);
-            flight.spent & (1 << (*place).min(63)) == 0 && resolver.is_some_and(|r| !self.upstream.loops.is_looping(*r))
+            !flight.is_spent(*place) && resolver.is_some_and(|r| !self.upstream.loops.is_looping(*r))
         };
         // Those not asked yet go first, then those that have not been silent, then the configuration's order.
         let rank = |place: &usize| {
@@ -421,7 +369,7 @@ impl<W> Forwarder<W> {
         let flown = Flown { key, serial: flight.serial };
         let message = flight.question.message(id);
         // Where somebody else could be asked, a connection that hangs must leave the time for it.
-        let others = (0..flight.route.resolvers().len()).any(|o| o != place && flight.spent & (1 << o.min(63)) == 0);
+        let others = (0..flight.route.resolvers().len()).any(|o| o != place && !flight.is_spent(o));
         let until = if others { flight.ends.min(now + MOST_PATIENCE) } else { flight.ends };
         self.actions.push(Action::Fetch { flight: flown, resolver, message, until });
     }
@@ -483,16 +431,4 @@ impl<W> Forwarder<W> {
     fn flight(&self, flown: Flown) -> Option<&Flight<W>> {
         self.flights.get(flown.key).filter(|flight| flight.serial == flown.serial)
     }
-}
-
-impl<W> Flight<W> {
-    /// What clients hear when no answer could be had: what a resolver said last, else why there is nothing.
-    fn failure_or(&self, why: &'static str) -> Arc<Answer> {
-        self.failure.clone().unwrap_or_else(|| servfail(why))
-    }
-}
-
-/// No answer could be had.
-fn servfail(why: &'static str) -> Arc<Answer> {
-    Arc::new(Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::NO_REACHABLE_AUTHORITY, why)))
 }

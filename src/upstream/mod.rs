@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod exchange;
+mod flight;
 pub mod forward;
 pub mod loops;
 pub mod pool;
