@@ -236,6 +236,13 @@ const ROOMS: &[Room] = &[
         powers: &[Sockets],
         rule: "the stand-in is no part of the service",
     },
+    Room {
+        at: "stand_in",
+        rooms: &[],
+        crates: &["async_trait", "hickory_proto", "hickory_server", "tokio"],
+        powers: &[Sockets],
+        rule: "the stand-in is no part of the service: it knows no room, and only the demo knows it",
+    },
     Room { at: "lib", rooms: &["*"], crates: &[], powers: &[], rule: "lib.rs is a list of rooms" },
     Room {
         at: "main",
