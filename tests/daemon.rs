@@ -130,6 +130,12 @@ impl Daemon {
         Ended { status, log: self.log() }
     }
 
+    /// The names of its threads.
+    fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).collect()
+    }
+
     /// Writes its configuration anew and has it read.
     fn reload(&self, text: &str) {
         fs::write(self.folder.path().join("phzd.toml"), text).unwrap();
@@ -243,35 +249,62 @@ fn over_tcp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
 
 //------------ Stop ---------------------------------------------------------------------------------------------------
 
-#[test]
-fn a_stop_lets_what_waits_be_answered() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (gate, opened) = mpsc::channel::<()>();
-        let slow = Standin::udp(move |asked, socket| {
-            // Asked again while it waits, it answers again.
-            if !asked.is_probe() && opened.recv_timeout(SOON).is_ok() {
-                socket.send_to(&asked.answer(GOOD), asked.from).unwrap();
-            }
-        });
-        let daemon = Daemon::start(&config(slow.address, &bucket("xxxxx-bucket")));
-        let by_udp = client(daemon.address);
-        by_udp.send(&query("x.example")).unwrap();
-        let mut by_tcp = begin_tcp(daemon.address, &query("x.example"));
-        slow.await_asked(1);
-        // The TCP query joins the other and sends no packet that could be awaited. One that needs no resolver and is
-        // read after it on the same connection is answered first.
-        by_tcp.write_all(&framed(&query(BUCKET))).unwrap();
-        assert_eq!(Reply::new(&next_message(&mut by_tcp), SOON).addresses, [PRIVATE]);
-        daemon.signal(signal);
-        let began = Instant::now();
-        daemon.await_log("stopping");
-        (0..10).for_each(|_| _ = gate.send(()));
-        for reply in [receive(&by_udp), next_message(&mut by_tcp)] {
-            assert_eq!(Reply::new(&reply, began.elapsed()).addresses, [GOOD], "{signal}");
+/// A resolver that answers a question each time its gate opens.
+fn gated() -> (Standin, mpsc::Sender<()>) {
+    let (gate, opened) = mpsc::channel();
+    let standin = Standin::udp(move |asked, socket| {
+        if !asked.is_probe() && opened.recv_timeout(SOON).is_ok() {
+            socket.send_to(&asked.answer(GOOD), asked.from).unwrap();
         }
-        let ended = daemon.wait();
-        assert!(ended.status.success(), "{signal}: {}\n{}", ended.status, ended.log);
-        assert!(began.elapsed() < STOP, "{signal}: {:?}", began.elapsed());
+    });
+    (standin, gate)
+}
+
+/// Stops `daemon` and opens the gate once it takes no more queries; returns what `receive` received meanwhile.
+fn stop_while_waiting(
+    daemon: Daemon,
+    signal: Signal,
+    gate: &mpsc::Sender<()>,
+    receive: impl FnOnce() -> Vec<u8>,
+) -> Reply {
+    let began = Instant::now();
+    daemon.signal(signal);
+    daemon.await_log("stopping");
+    while daemon.threads().iter().any(|name| name.starts_with("udp-")) {
+        assert!(began.elapsed() < SOON, "{:?}", daemon.threads());
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Asked again while it waited, the resolver answers again.
+    (0..10).for_each(|_| _ = gate.send(()));
+    let reply = Reply::new(&receive(), began.elapsed());
+    let ended = daemon.wait();
+    assert!(ended.status.success(), "{signal}: {}\n{}", ended.status, ended.log);
+    assert!(began.elapsed() < STOP, "{signal}: {:?}", began.elapsed());
+    reply
+}
+
+#[test]
+fn a_stop_lets_what_waits_over_udp_be_answered() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (standin, gate) = gated();
+        let daemon = Daemon::start(&config(standin.address, ""));
+        let client = client(daemon.address);
+        client.send(&query("x.example")).unwrap();
+        standin.await_asked(1);
+        let reply = stop_while_waiting(daemon, signal, &gate, || receive(&client));
+        assert_eq!(reply.addresses, [GOOD], "{signal}");
+    }
+}
+
+#[test]
+fn a_stop_lets_what_waits_over_tcp_be_answered() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (standin, gate) = gated();
+        let daemon = Daemon::start(&config(standin.address, ""));
+        let mut stream = begin_tcp(daemon.address, &query("x.example"));
+        standin.await_asked(1);
+        let reply = stop_while_waiting(daemon, signal, &gate, || next_message(&mut stream));
+        assert_eq!(reply.addresses, [GOOD], "{signal}");
     }
 }
 
