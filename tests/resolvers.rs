@@ -139,9 +139,7 @@ impl Standin {
 
     /// One at another address of this host.
     pub fn at(ip: impl Into<IpAddr>) -> Self {
-        Self::on(UdpSocket::bind((ip.into(), 0)).unwrap(), |asked, socket| {
-            socket.send_to(&asked.answer(GOOD), asked.from).unwrap();
-        })
+        Self::on(UdpSocket::bind((ip.into(), 0)).unwrap(), well)
     }
 
     /// One that never says anything.
@@ -195,6 +193,11 @@ impl Drop for Standin {
         drop(waker.send_to(&[], self.address));
         drop(TcpStream::connect(self.address));
     }
+}
+
+/// Answers as one should.
+fn well(asked: &Asked, socket: &UdpSocket) {
+    socket.send_to(&asked.answer(GOOD), asked.from).unwrap();
 }
 
 /// An address of 127.0.0.1 where nobody listens.
@@ -349,6 +352,43 @@ fn a_port_where_nobody_listens_is_left_at_once() {
     assert!(reply.took < EARLY, "{reply:?}");
 }
 
+#[test]
+fn a_resolver_that_restarts_is_found_again() {
+    let address = free_address();
+    let phzd = Phzd::new(&[address]);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| phzd.ask("x.example"));
+        let began = Instant::now();
+        while phzd.resolver.in_flight() == 0 {
+            assert!(began.elapsed() < SOON);
+            thread::yield_now();
+        }
+        let _back = Standin::on(UdpSocket::bind(address).unwrap(), well);
+        asking.join().unwrap().assert_good();
+    });
+}
+
+#[test]
+fn a_failure_is_the_last_word_only_when_nobody_does_better() {
+    let failing = |code: u8| {
+        Standin::udp(move |asked, socket| {
+            socket.send_to(&asked.reply([0x81, 0x80 | code], GOOD, 0), asked.from).unwrap();
+        })
+    };
+    let (servfail, refused, good) = (failing(2), failing(5), Standin::good());
+    Phzd::new(&[servfail.address, refused.address, good.address]).ask("x.example").assert_good();
+    let told = Phzd::new(&[servfail.address, refused.address]).ask("y.example");
+    assert_eq!(told.code, ResponseCode::Refused, "{told:?}");
+    assert!(told.took < EARLY, "{told:?}");
+    assert_eq!((servfail.count("y.example"), refused.count("y.example")), (1, 1), "nobody is asked twice");
+    // A failure is not kept.
+    let again = Phzd::new(&[servfail.address]);
+    for count in [2, 3] {
+        assert_eq!(again.ask("y.example").code, ResponseCode::ServFail);
+        assert_eq!(servfail.count("y.example"), count);
+    }
+}
+
 //------------ Lies ---------------------------------------------------------------------------------------------------
 
 #[test]
@@ -479,6 +519,18 @@ fn a_stream_that_claims_and_says_nothing_ends_at_the_deadline() {
     let reply = Phzd::with_timeout(&[claiming.address], 300).ask("x.example");
     reply.assert_servfail();
     assert!((300..EARLY.as_millis()).contains(&reply.took.as_millis()), "{reply:?}");
+}
+
+#[test]
+fn a_stream_that_says_nothing_leaves_time_for_the_next_resolver() {
+    let claiming = Standin::tcp(|_, mut stream| {
+        stream.write_all(&[0xff, 0xff]).unwrap();
+        hold(stream);
+    });
+    let good = Standin::good();
+    let reply = Phzd::new(&[claiming.address, good.address]).ask("x.example");
+    reply.assert_good();
+    assert!(reply.took < Duration::from_millis(3900), "{reply:?}");
 }
 
 #[test]
