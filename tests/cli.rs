@@ -165,6 +165,20 @@ fn check_names_all_mistakes_at_once() {
 }
 
 #[test]
+fn an_output_that_nobody_reads_is_no_reason_to_panic() {
+    let (good, bad) = (listening("127.0.0.1:5300"), configured(&five_mistakes().0));
+    let check = |folder: &TempDir| {
+        let mut command = phzd();
+        command.arg("check").arg(folder.path().join("phzd.toml"));
+        command
+    };
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let told = run(check(&good).stdout(full()));
+    assert_eq!((told.code, &*told.error), (Some(0), ""));
+    assert_eq!(run(check(&bad).stderr(full())).code, Some(1));
+}
+
+#[test]
 fn run_says_the_same_mistakes_and_opens_no_socket() {
     // With the address taken, opening a socket would be a mistake more.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
