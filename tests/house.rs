@@ -62,7 +62,7 @@ impl Power {
             Clock => &["Instant::now", "SystemTime", ".elapsed"],
             Sockets => &["UdpSocket", "TcpStream", "TcpListener", "UnixStream", "UnixListener", "UnixDatagram"],
             Locks => &["Mutex", "RwLock", "Condvar"],
-            Print => &["println!", "eprintln!", "print!", "eprint!"],
+            Print => &["println!", "eprintln!", "print!", "eprint!", "stdout", "stderr"],
             Threads | Files | Process => &[],
         }
     }
