@@ -1,5 +1,6 @@
 //! `phzd check`: every mistake of a configuration, with the code that `run` and a reload use.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,7 +8,9 @@ use std::process::ExitCode;
 pub fn check(path: &Path) -> ExitCode {
     let Some((config, warnings)) = super::load(path) else { return ExitCode::FAILURE };
     let names: usize = config.buckets.iter().map(|bucket| bucket.names.len()).sum();
-    println!(
+    // Who closed the output does not want the line, and the exit status says the same.
+    let _ = writeln!(
+        io::stdout(),
         "{}: good: {}, {}, {}, {}{}",
         path.display(),
         count(names, "bucket"),

@@ -4,6 +4,8 @@ mod check;
 mod demo;
 mod run;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,12 +69,17 @@ pub fn main() -> ExitCode {
 fn load(path: &Path) -> Option<(Config, Vec<Problem>)> {
     match Config::load(path) {
         Ok((config, warnings)) => {
-            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            warnings.iter().for_each(|warning| say(warning));
             Some((config, warnings))
         }
         Err(problems) => {
-            eprintln!("{problems}");
+            say(&problems);
             None
         }
     }
+}
+
+/// Writes a line to standard error. Nobody may be there to read it (`phzd check 2>&1 | head -1`), which is no reason to panic.
+fn say(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
