@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::unistd::Uid;
 use tempfile::TempDir;
 
-use crate::daemon::{bucket, config, configured};
+use crate::daemon::{bucket, config, configured, free_address};
 
 /// A resolver that nothing is sent to.
 const RESOLVER: &str = "127.0.0.1:5399";
@@ -229,10 +229,12 @@ fn an_address_in_use_is_one_line_that_names_who_has_it() {
         assert!(line.contains(&me) && line.contains("server.listen"), "{line} has no {me}");
         assert_eq!(told.error.matches("cannot listen").count(), 1, "{}", told.error);
     };
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert_told(udp.local_addr().unwrap(), "UDP");
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_told(tcp.local_addr().unwrap(), "TCP");
+    let address = free_address();
+    let udp = UdpSocket::bind(address).unwrap();
+    assert_told(address, "UDP");
+    drop(udp);
+    let _tcp = TcpListener::bind(address).unwrap();
+    assert_told(address, "TCP");
 }
 
 #[test]
