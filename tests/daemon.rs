@@ -487,7 +487,8 @@ fn the_limit_of_open_files_is_raised_or_said_to_be_too_low() {
 
     let daemon = limited("-n 128");
     let log = daemon.log();
-    assert!(log.contains("128 open files are allowed, 3074 are needed; raise the limit (LimitNOFILE="), "{log}");
+    assert!(log.contains("128 open files are allowed, "), "{log}");
+    assert!(log.contains(" are needed; raise the limit (LimitNOFILE="), "{log}");
     assert_eq!(daemon.ask("x.example").addresses, [GOOD]);
 }
 
