@@ -1,4 +1,4 @@
-//! The daemon as a list: limits -> sockets -> resolver -> ready; a reload swaps the policy; a stop drains.
+//! The daemon as a list: limits -> signals -> sockets -> resolver -> ready; a reload swaps the policy; a stop drains.
 
 use std::error::Error;
 use std::fmt;
@@ -63,13 +63,14 @@ impl From<io::Error> for CannotServe {
 /// A listen address that is not to be had, or a system out of threads.
 pub fn serve(path: &Path, config: &Config) -> Result<(), CannotServe> {
     raise_limits(&config.server);
-    let listeners = listen(&config.server)?;
     let runtime = Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
     runtime.block_on(async {
-        let resolver = Resolver::start(config)?;
+        // Before a socket tells the world that we are there: a signal without a handler ends the process.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
+        let listeners = listen(&config.server)?;
+        let resolver = Resolver::start(config)?;
         tokio::spawn(learn_self(resolver.clone()));
         tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();

@@ -242,13 +242,19 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         let now = Instant::now();
         let timeout = match self.take_events(now) {
             _ if !self.forwarder.actions().is_empty() || !self.forwarder.answered().is_empty() => Duration::ZERO,
-            _ => self.forwarder.next_tick().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE),
+            _ => self.next_due().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE),
         };
         // Rounded up: a timer must be due when the sleep ends, or it would be slept for again and again.
         let millis = timeout.as_micros().div_ceil(1000) as u16;
         let count = self.epoll.wait(ready, EpollTimeout::from(millis)).unwrap_or(0);
         self.waker.sleeping.store(false, Ordering::SeqCst);
         count
+    }
+
+    /// When something must be done though nothing comes.
+    fn next_due(&self) -> Option<Instant> {
+        let streams = self.streams.values().map(|fetching| fetching.until);
+        streams.chain(self.forwarder.next_tick()).min()
     }
 
     /// Does what the forwarder decided, and delivers the answers it has.
