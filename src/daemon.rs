@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -57,34 +57,60 @@ impl From<io::Error> for CannotServe {
     }
 }
 
-/// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again.
-///
-/// # Errors
-/// A listen address that is not to be had, or a system out of threads.
-pub fn serve(path: &Path, config: &Config) -> Result<(), CannotServe> {
-    raise_limits(&config.server);
-    let runtime = Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
-    runtime.block_on(async {
-        // Before a socket tells the world that we are there: a signal without a handler ends the process.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let hangup = signal(SignalKind::hangup())?;
-        let listeners = listen(&config.server)?;
-        let resolver = Resolver::start(config)?;
-        tokio::spawn(learn_self(resolver.clone()));
-        tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
-        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
-        let stop = async {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-            info!("stopping: what is under way is finished first");
+/// A process that is about to serve: a SIGHUP waits for the server from now on. Its default would end a daemon whose
+/// configuration takes a while to read, and a service manager takes that for an end that was wanted.
+pub struct Daemon {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+impl Daemon {
+    /// Prepares the process; comes before the configuration is read.
+    ///
+    /// # Errors
+    /// A system out of threads or files.
+    pub fn prepare() -> Result<Self, CannotServe> {
+        let runtime = Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
+        let hangup = {
+            let _inside = runtime.enter();
+            signal(SignalKind::hangup())?
         };
-        let counter = resolver.clone();
-        Server::new(resolver, listeners, limits(&config.server)).run(stop).await?;
-        let totals = counter.totals();
-        info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
-        Ok(())
-    })
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again.
+    ///
+    /// # Errors
+    /// A listen address that is not to be had, or a system out of threads.
+    pub fn serve(self, path: &Path, config: &Config) -> Result<(), CannotServe> {
+        let Self { runtime, hangup } = self;
+        let served = runtime.block_on(serve(path, config, hangup));
+        // A reload may be reading from a disk that does not answer; whoever stops phzd does not wait for that.
+        runtime.shutdown_background();
+        served
+    }
+}
+
+async fn serve(path: &Path, config: &Config, hangup: Signal) -> Result<(), CannotServe> {
+    let tcp_connections = raise_limits(&config.server);
+    // Before a socket tells the world that we are there: a signal without a handler ends the process.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listeners = listen(&config.server)?;
+    let resolver = Resolver::start(config)?;
+    tokio::spawn(learn_self(resolver.clone()));
+    tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
+    let stop = async {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        info!("stopping: what is under way is finished first");
+    };
+    let counter = resolver.clone();
+    Server::new(resolver, listeners, Limits { tcp_connections, ..limits(&config.server) }).run(stop).await?;
+    let totals = counter.totals();
+    info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
+    Ok(())
 }
 
 /// What of the configuration is the server's.
@@ -118,13 +144,21 @@ fn listen(settings: &Settings) -> Result<Vec<Listener>, CannotListen> {
     Ok(listeners)
 }
 
-/// Raises the limit of open files to what the configuration may need.
-fn raise_limits(settings: &Settings) {
+/// Raises the limit of open files to what the configuration may need; returns how many TCP connections there is room for.
+fn raise_limits(settings: &Settings) -> usize {
     let sockets = settings.listen.len() * (settings.udp_threads + 1);
     let needed = settings.tcp_connections + sockets + OTHER_DESCRIPTORS;
-    if let Err(error) = sockets::raise_descriptor_limit(needed as u64) {
-        warn!("{error}");
-    }
+    let Err(error) = sockets::raise_descriptor_limit(needed as u64) else { return settings.tcp_connections };
+    let room = connections_within(usize::try_from(error.limit).unwrap_or(usize::MAX), sockets);
+    let connections = room.min(settings.tcp_connections);
+    warn!("{error}; until then at most {connections} TCP connections are taken");
+    connections
+}
+
+/// The TCP connections that a limit of open files leaves room for. Without the sockets towards resolvers nothing could be
+/// forwarded, so a half is theirs where there are too few for all.
+fn connections_within(limit: usize, listening: usize) -> usize {
+    limit.saturating_sub(listening + OTHER_DESCRIPTORS.min(limit / 2))
 }
 
 /// Looks for this host's own address in the VPC until it is known, and says once if that does not succeed at first.
@@ -173,5 +207,17 @@ fn reload(path: &Path, settings: &Settings, resolver: &Resolver) {
             info!("reloaded");
         }
         Err(problems) => error!("not reloaded, the old policy goes on serving:\n{problems}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_what_is_forwarded() {
+        for (limit, listening, connections) in [(64, 3, 29), (1024, 3, 509), (8192, 12, 6132), (8, 12, 0)] {
+            assert_eq!(connections_within(limit, listening), connections, "{limit}");
+        }
     }
 }

@@ -368,6 +368,42 @@ fn a_mistake_leaves_the_old_policy_serving() {
     assert_eq!(daemon.ask(BUCKET).addresses, [PRIVATE]);
 }
 
+/// A pipe as names file: its reader waits for as long as the test wants.
+#[test]
+fn a_reload_asked_for_before_it_serves_is_made_and_one_that_hangs_holds_up_no_stop() {
+    let standin = Standin::good();
+    let names = bucket("xxxxx-bucket").replace("names = [\"xxxxx-bucket\"]", "names-file = \"names\"");
+    let folder = configured(&config(standin.address, &names));
+    let pipe = folder.path().join("names");
+    let make_pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    make_pipe(&pipe);
+    let pid_file = folder.path().join("pid");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("echo $$ >\"$1\" && exec \"$0\" run --config \"$2\"");
+    command.arg(env!("CARGO_BIN_EXE_phzd")).arg(&pid_file).arg(folder.path().join("phzd.toml")).env_remove("RUST_LOG");
+
+    let writer = thread::spawn(move || {
+        // Opening waits for the reader, so the configuration is being read now.
+        let mut names = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        let pid = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+        // The reload opens another one, and is left waiting.
+        fs::remove_file(&pipe).unwrap();
+        make_pipe(&pipe);
+        names.write_all(b"xxxxx-bucket\n").unwrap();
+        drop(names);
+        fs::OpenOptions::new().write(true).open(&pipe).unwrap()
+    });
+    let daemon = Daemon::spawn(command, folder);
+    let _held = writer.join().unwrap();
+    assert_eq!(daemon.ask(BUCKET).addresses, [PRIVATE]);
+    let began = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    let ended = daemon.wait();
+    assert!(ended.status.success(), "{}\n{}", ended.status, ended.log);
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+}
+
 #[test]
 fn drop_ins_are_read_at_start_and_on_reload() {
     let standin = Standin::good();
@@ -471,8 +507,9 @@ fn a_receive_buffer_that_the_kernel_refuses_is_told() {
 #[test]
 fn the_limit_of_open_files_is_raised_or_said_to_be_too_low() {
     let standin = Standin::good();
+    let text = config(standin.address, "").replace("[vpc]", "tcp-connections-per-client = 1024\n[vpc]");
     let limited = |limit: &str| {
-        let folder = configured(&config(standin.address, ""));
+        let folder = configured(&text);
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" run --config \"$1\""));
         command.arg(env!("CARGO_BIN_EXE_phzd")).arg(folder.path().join("phzd.toml")).env_remove("RUST_LOG");
@@ -489,7 +526,15 @@ fn the_limit_of_open_files_is_raised_or_said_to_be_too_low() {
     let log = daemon.log();
     assert!(log.contains("128 open files are allowed, "), "{log}");
     assert!(log.contains(" are needed; raise the limit (LimitNOFILE="), "{log}");
-    assert_eq!(daemon.ask("x.example").addresses, [GOOD]);
+    // As many connections as there may be, and still something can be forwarded.
+    let mut connections: Vec<_> = (0..128).map(|_| begin_tcp(daemon.address, &query(BUCKET))).collect();
+    connections[..32].iter_mut().for_each(|stream| drop(next_message(stream)));
+    let began = Instant::now();
+    for nth in 0..16 {
+        assert_eq!(daemon.ask(&format!("{nth}.example")).addresses, [GOOD]);
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(connections);
 }
 
 //------------ A resolver that people use -----------------------------------------------------------------------------

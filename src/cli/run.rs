@@ -6,10 +6,14 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::daemon;
+use crate::daemon::{CannotServe, Daemon};
 
 /// Serves until stopped; one clear line if it cannot.
 pub fn run(path: &Path) -> ExitCode {
+    let daemon = match Daemon::prepare() {
+        Ok(daemon) => daemon,
+        Err(error) => return cannot(&error),
+    };
     let Some((config, _)) = super::load(path) else { return ExitCode::FAILURE };
     // The journal has the time already; a person at a terminal does not.
     let terminal = std::io::stderr().is_terminal();
@@ -21,11 +25,13 @@ pub fn run(path: &Path) -> ExitCode {
     } else {
         log.without_time().init();
     }
-    match daemon::serve(path, &config) {
+    match daemon.serve(path, &config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("phzd: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => cannot(&error),
     }
+}
+
+fn cannot(error: &CannotServe) -> ExitCode {
+    eprintln!("phzd: {error}");
+    ExitCode::FAILURE
 }
