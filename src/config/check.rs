@@ -68,7 +68,7 @@ impl Judge<'_> {
             timeout: Duration::from_millis(self.number(&self.file.upstream.timeout_ms, limit::TIMEOUT).into()),
         };
         let cache = self.cache();
-        let endpoints = self.endpoints();
+        let endpoints = self.endpoints(&ground);
         let buckets = self.buckets(&ground);
         let rules = self.rules(&listen, &buckets);
         Some(Config {

@@ -20,7 +20,7 @@ pub(super) fn parse(name: &str, text: &str) -> File {
 /// The main file and its drop-ins.
 pub(super) fn load(path: &Path) -> File {
     let mut file = File::default();
-    let hint = "create it, or name the file that is meant";
+    let hint = "name a file that is there and that this user may read";
     add(path, hint, &mut file);
     let folder = path.with_extension("d");
     warn_if_anyone_may_write(

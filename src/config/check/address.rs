@@ -10,6 +10,9 @@ use crate::config::problem::Problem;
 
 /// The port of DNS.
 const PORT: u16 = 53;
+/// What to do about a link-local address.
+const SCOPE: &str =
+    "write it with the number of its interface, as `ip link` shows it, and the port: \"[fe80::1%2]:53\"";
 
 impl Judge<'_> {
     /// The blocks of a list, without those that are wrong.
@@ -112,14 +115,20 @@ fn judge_socket(text: &str, use_of: Use) -> Result<SocketAddr, Wrong> {
     if socket.ip() != socket.ip().to_canonical() {
         socket.set_ip(socket.ip().to_canonical());
     }
-    if use_of == Use::Target {
+    if let SocketAddr::V6(v6) = socket
+        && v6.ip().is_unicast_link_local()
+        && v6.scope_id() == 0
+    {
+        return Err((format!("{text} means another host on each interface"), SCOPE.to_owned()));
+    }
+    if use_of == Use::Target || !socket.ip().is_unspecified() {
         usable(socket.ip())?;
-        if socket.port() == 0 {
-            return Err((
-                format!("{text} has port 0, to which nothing can be sent"),
-                "write the port, or none for 53".into(),
-            ));
-        }
+    }
+    if use_of == Use::Target && socket.port() == 0 {
+        return Err((
+            format!("{text} has port 0, to which nothing can be sent"),
+            "write the port, or none for 53".into(),
+        ));
     }
     Ok(socket)
 }
@@ -139,7 +148,9 @@ fn usable(ip: IpAddr) -> Result<IpAddr, Wrong> {
 fn not_an_address(text: &str, example: &str) -> Wrong {
     let message = format!("{text:?} is not an address");
     let host = text.contains(|letter: char| letter.is_ascii_alphabetic()) && text.contains('.');
-    let hint = if text.contains('/') {
+    let hint = if text.contains('%') {
+        SCOPE.to_owned()
+    } else if text.contains('/') {
         "write one address, not a block".to_owned()
     } else if host {
         format!("write an address as {example}: a name would have to be resolved first")
@@ -167,6 +178,12 @@ mod tests {
         }
         assert!(judge_socket("0.0.0.0", Use::Target).is_err());
         assert!(judge_socket("0.0.0.0:0", Use::Listen).is_ok());
+        assert!(judge_socket("224.0.0.251:53", Use::Listen).is_err());
+        assert!(judge_socket("255.255.255.255", Use::Listen).is_err());
+        for use_of in [Use::Listen, Use::Target] {
+            assert!(judge_socket("[fe80::1%2]:53", use_of).is_ok());
+            assert!(judge_socket("fe80::1", use_of).is_err());
+        }
         assert!(judge_socket("10.0.0.1:0", Use::Target).is_err());
     }
 

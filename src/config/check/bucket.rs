@@ -41,7 +41,7 @@ impl Judged {
 
 impl Judge<'_> {
     /// Every `[[endpoint]]`, `None` for one that has no name.
-    pub(super) fn endpoints(&mut self) -> Vec<Option<Endpoint>> {
+    pub(super) fn endpoints(&mut self, ground: &Ground<'_>) -> Vec<Option<Endpoint>> {
         let file = self.file;
         let mut names: HashMap<&str, &Written<String>> = HashMap::new();
         let mut endpoints = Vec::new();
@@ -64,14 +64,14 @@ impl Judge<'_> {
                     self.problems.push(problem.hint("name it as a bucket's endpoint, or remove it"));
                 }
             }
-            let addresses = self.endpoint_addresses(endpoint);
+            let addresses = self.endpoint_addresses(endpoint, ground);
             let ttl = self.number(&endpoint.ttl, limit::ENDPOINT_TTL);
             endpoints.push(name.map(|name| Endpoint { name: name.value.clone(), addresses, ttl }));
         }
         endpoints
     }
 
-    fn endpoint_addresses(&mut self, endpoint: &file::Endpoint) -> Vec<EndpointAddress> {
+    fn endpoint_addresses(&mut self, endpoint: &file::Endpoint, ground: &Ground<'_>) -> Vec<EndpointAddress> {
         let list = endpoint.addresses.as_ref();
         if list.is_none_or(|list| list.value.is_empty()) {
             let place = list.and_then(|list| list.place.as_ref()).or(endpoint.origin.place.as_ref());
@@ -88,6 +88,11 @@ impl Judge<'_> {
             if let Some(earlier) = seen.insert(ip.value, text.place.as_ref()) {
                 let problem = Problem::mistake(text.place.as_ref(), format!("{} is given twice", ip.value));
                 self.problems.push(problem.note(earlier, "the first is here").hint("keep one of them"));
+            }
+            let in_vpc = ground.cidrs.iter().any(|cidr| cidr.value.contains(&ip.value));
+            if !in_vpc && !may_be_private(ip.value) {
+                let problem = Problem::warning(text.place.as_ref(), format!("{} is not a private address", ip.value));
+                self.problems.push(problem.hint("write the addresses of the endpoint's network interfaces in the VPC"));
             }
             addresses.push(EndpointAddress { ip: ip.value, az_id });
         }
@@ -439,6 +444,15 @@ fn near_hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone, what:
             named.truncate(5);
             format!("add a [[{what}]] of that name, or use {}", named.join(", "))
         }
+    }
+}
+
+/// Whether a host of some VPC may have this address. Those of IPv6 are global ones there.
+fn may_be_private(ip: IpAddr) -> bool {
+    match ip {
+        // RFC 1918, and the block that RFC 6598 keeps for networks between.
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
     }
 }
 

@@ -77,6 +77,7 @@ impl<'a> Judge<'a> {
             self.problems.push(problem.hint("leave it out for 127.0.0.1:53, or name addresses"));
         }
         let listen = self.sockets(written, Use::Listen);
+        self.compare_doors(&listen);
         for any_port in listen.iter().filter(|listen| listen.value.port() == 0) {
             let problem =
                 Problem::warning(any_port.place.as_ref(), "port 0 lets the kernel choose another port at each start");
@@ -85,6 +86,22 @@ impl<'a> Judge<'a> {
         match written {
             Some(_) => listen,
             None => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53)).into()],
+        }
+    }
+
+    /// An address beside the one that is every address: the kernel gives the port to one of them only.
+    fn compare_doors(&mut self, listen: &[Written<SocketAddr>]) {
+        for every in listen.iter().filter(|door| door.value.ip().is_unspecified() && door.value.port() != 0) {
+            let swallowed = |door: &&Written<SocketAddr>| {
+                let alike = door.value.port() == every.value.port() && door.value.is_ipv4() == every.value.is_ipv4();
+                alike && !door.value.ip().is_unspecified()
+            };
+            for door in listen.iter().filter(swallowed) {
+                let message = format!("{} is part of {}", door.value, every.value);
+                let problem = Problem::mistake(door.place.as_ref(), message);
+                let problem = problem.note(every.place.as_ref(), "this is every address");
+                self.problems.push(problem.hint("keep one of them: both cannot be had"));
+            }
         }
     }
 
@@ -186,6 +203,13 @@ impl<'a> Judge<'a> {
             }
         }
         for block in &ground.behind_self {
+            if ground.cidrs.iter().any(|cidr| block.value.contains(&cidr.value)) {
+                let message =
+                    format!("{} holds a whole block of the VPC: its hosts would count as this one", block.value);
+                let problem = Problem::warning(block.place.as_ref(), message);
+                self.problems
+                    .push(problem.hint("write the container networks whose traffic leaves with this host's address"));
+            }
             if let Some((_, subnet)) = blocks.get(&block.value) {
                 let message = format!("{} is behind-self and a subnet", block.value);
                 let problem = Problem::mistake(block.place.as_ref(), message);
