@@ -30,7 +30,8 @@ macro_rules! counts {
         }
 
         /// What all threads have counted, at the moment of reading.
-        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        /// Whoever embeds the library hands them on in a form of their choice.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
         pub struct Totals {
             $($(#[$doc])* pub $name: u64,)*
         }
