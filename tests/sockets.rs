@@ -455,6 +455,24 @@ fn a_silent_or_dribbling_client_is_let_go() {
     assert!(dribble.join().unwrap(), "a message that took four times as long as it may was answered");
 }
 
+/// What deserves no reply keeps no place: replies sent to us, here.
+#[test]
+fn a_client_that_sends_nothing_useful_is_let_go() {
+    let server = Running::with(loopback(1), Limits { tcp_idle: Duration::from_millis(300), ..LIMITS });
+    let mut stream = server.connect();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut useless = query(1);
+    useless[2] |= 0x80;
+    let began = Instant::now();
+    // Until the server's end shows: as the end of what can be read, or as an error of writing.
+    while stream.write_all(&framed(&useless)).is_ok()
+        && stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    {
+        assert!(began.elapsed() < SOON, "the connection stays open");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_client_that_does_not_read_is_let_go() {
     let server = Running::with(loopback(1), Limits { tcp_idle: Duration::from_millis(300), ..LIMITS });

@@ -204,8 +204,10 @@ struct Connection {
     /// Replies to queries that waited.
     returned: mpsc::Receiver<Vec<u8>>,
     idle: Duration,
-    /// When the client has been silent too long.
+    /// When the client has been silent too long, or the message that is coming has taken too long.
     deadline: Instant,
+    /// The same without the message that is coming: what queries that got a reply have earned.
+    earned: Instant,
 }
 
 /// Why answering stopped.
@@ -224,7 +226,7 @@ impl Connection {
         let (places, returned) = mpsc::channel(UNDER_WAY);
         let (inbound, outbound) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + idle;
-        Self { stream, client, desk, inbound, outbound, places, returned, idle, deadline }
+        Self { stream, client, desk, inbound, outbound, places, returned, idle, deadline, earned: deadline }
     }
 
     /// Answers the client's messages until it or the server closes, or it is silent too long.
@@ -250,7 +252,7 @@ impl Connection {
                 }
                 () = sleep_until(self.deadline) => {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
-                        self.deadline = Instant::now() + self.idle;
+                        self.earn();
                     } else {
                         break;
                     }
@@ -289,6 +291,7 @@ impl Connection {
         let Desk { resolver, reply } = &mut *desk;
         let now = std::time::Instant::now();
         let mut unread = self.inbound.as_slice();
+        let mut useful = false;
         let pause = loop {
             let Some((length, rest)) = unread.split_first_chunk::<2>() else { break Pause::Inbound };
             let length = usize::from(u16::from_be_bytes(*length));
@@ -311,12 +314,17 @@ impl Connection {
                     }
                 }
             };
-            self.deadline = Instant::now() + self.idle;
+            useful = true;
             enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
         };
         let answered = self.inbound.len() - unread.len();
         drop(desk);
         self.inbound.drain(..answered);
+        if useful {
+            self.earn();
+        } else if self.inbound.is_empty() {
+            self.deadline = self.earned;
+        }
         shrink(&mut self.inbound);
         Ok(pause)
     }
@@ -324,7 +332,13 @@ impl Connection {
     /// Puts a reply that was waited for with those to be written.
     fn enqueue(&mut self, reply: &[u8]) {
         enqueue(&mut self.outbound, reply);
-        self.deadline = Instant::now() + self.idle;
+        self.earn();
+    }
+
+    /// Gives the client its whole time again.
+    fn earn(&mut self) {
+        self.earned = Instant::now() + self.idle;
+        self.deadline = self.earned;
     }
 
     /// Writes the replies that are ready. A client that takes nothing for as long as it may be idle has gone.
