@@ -55,6 +55,7 @@ bench:    ## what phzd costs beside a UDP echo; wants two idle cores and some mi
 lint:     ## formatting, clippy, and every link in the documentation
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items
 
 check:    ## the example configurations, judged by `phzd check`
