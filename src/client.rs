@@ -62,8 +62,8 @@ enum Mark {
 }
 
 impl Clients {
-    /// Cuts the address space by all blocks of `config`. The audiences that come with it are those of the `[[bucket]]`s, in
-    /// their order, equal ones shared.
+    /// Cuts the address space by all blocks of `config`. The audiences that come with it are those of the
+    /// `[[bucket]]`s, in their order, equal ones shared.
     pub fn new(config: &Config) -> (Self, Vec<AudienceId>) {
         let mut marks: BTreeMap<IpNet, Vec<Mark>> = BTreeMap::new();
         let mut mark = |block: IpNet, mark: Mark| marks.entry(block.trunc()).or_default().push(mark);
@@ -147,8 +147,8 @@ impl Clients {
         member(client.class) || member(client.counts_as)
     }
 
-    /// Notes this host's own address in the VPC, once. Returns whether it is of use: an address outside the VPC's blocks
-    /// is not, and clients on this host go on counting as nobody in particular.
+    /// Notes this host's own address in the VPC, once. Returns whether it is of use: an address outside the VPC's
+    /// blocks is not, and clients on this host go on counting as nobody in particular.
     pub fn learn_self(&self, address: IpAddr) -> bool {
         let index = self.class_of(address);
         let inside = self.vpc.iter().any(|block| block.contains(&address.to_canonical()));
@@ -196,8 +196,8 @@ struct Segments<A> {
 }
 
 impl<A: Address> Segments<A> {
-    /// Cuts by `blocks` of (first, last, marks), which come in the order of their first address, wider ones first. Blocks
-    /// nest or are apart: that is what makes them CIDR blocks.
+    /// Cuts by `blocks` of (first, last, marks), which come in the order of their first address, wider ones first.
+    /// Blocks nest or are apart: that is what makes them CIDR blocks.
     fn cut<'m>(blocks: impl Iterator<Item = (A, A, &'m [Mark])>, classes: &mut Classes) -> Self {
         let mut segments = Self { starts: Vec::new(), classes: Vec::new() };
         let mut open: Vec<(A, &[Mark])> = Vec::new();

@@ -17,8 +17,8 @@ use phzd::resolver::Resolver;
 use phzd::server::sockets::{self, CannotListen};
 use phzd::server::{Limits, Listener, Server};
 
-/// Open files beside clients' connections and listening sockets. Towards resolvers, 3,000 new names a second that nobody
-/// answers were seen to hold 755 sockets; at most 256 more are TCP.
+/// Open files beside clients' connections and listening sockets. Towards resolvers, 3,000 new names a second that
+/// nobody answers were seen to hold 755 sockets; at most 256 more are TCP.
 const OTHER_DESCRIPTORS: usize = 2048;
 /// Threads of the runtime that serves TCP; UDP and forwarding have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -144,7 +144,8 @@ fn listen(settings: &Settings) -> Result<Vec<Listener>, CannotListen> {
     Ok(listeners)
 }
 
-/// Raises the limit of open files to what the configuration may need; returns how many TCP connections there is room for.
+/// Raises the limit of open files to what the configuration may need; returns how many TCP connections there is room
+/// for.
 fn raise_limits(settings: &Settings) -> usize {
     let sockets = settings.listen.len() * (settings.udp_threads + 1);
     let needed = settings.tcp_connections + sockets + OTHER_DESCRIPTORS;
@@ -155,8 +156,8 @@ fn raise_limits(settings: &Settings) -> usize {
     connections
 }
 
-/// The TCP connections that a limit of open files leaves room for. Without the sockets towards resolvers nothing could be
-/// forwarded, so a half is theirs where there are too few for all.
+/// The TCP connections that a limit of open files leaves room for. Without the sockets towards resolvers nothing could
+/// be forwarded, so a half is theirs where there are too few for all.
 fn connections_within(limit: usize, listening: usize) -> usize {
     limit.saturating_sub(listening + OTHER_DESCRIPTORS.min(limit / 2))
 }

@@ -1,7 +1,7 @@
 //! Split-horizon DNS for hosts in an AWS VPC: a policy, a resolver, a server.
 //!
-//! For chosen S3 buckets phzd answers with the private addresses of an interface endpoint, to clients in allowed subnets
-//! only; everything else it forwards to the VPC's resolver. A query's way:
+//! For chosen S3 buckets phzd answers with the private addresses of an interface endpoint, to clients in allowed
+//! subnets only; everything else it forwards to the VPC's resolver. A query's way:
 //!
 //! ```text
 //! socket -> server::udp, server::tcp        bytes, and who sent them
@@ -22,8 +22,9 @@
 //!         -> server::Door        responder.finish: the same reply, written the same way
 //! ```
 //!
-//! To embed it: [`config::Config`] from TOML or [`config::File`] from code, a [`resolver::Resolver`] that answers bytes, and, to serve
-//! sockets of your own, a [`server::Server`]. The library sets up no log, handles no signal and keeps no global state.
+//! To embed it: [`config::Config`] from TOML or [`config::File`] from code, a [`resolver::Resolver`] that answers
+//! bytes, and, to serve sockets of your own, a [`server::Server`]. The library sets up no log, handles no signal and
+//! keeps no global state.
 //!
 //! ```
 //! use std::time::Instant;

@@ -71,8 +71,8 @@ impl Policy {
         }
     }
 
-    /// Who decides about `name` (wire form, lower case) for `client`: the longest name that exists for it, and at one name
-    /// the rule, then the zone that is for the client, then the first that tells others something.
+    /// Who decides about `name` (wire form, lower case) for `client`: the longest name that exists for it, and at one
+    /// name the rule, then the zone that is for the client, then the first that tells others something.
     pub fn decide(&self, name: &[u8], client: Client) -> Decision<'_> {
         for (apex, holders) in self.names.above(name) {
             let mut denying = None;

@@ -1,4 +1,5 @@
-//! The resolver as a whole, for those who embed it: a policy, a cache and a forwarder, without sockets of its own for clients.
+//! The resolver as a whole, for those who embed it: a policy, a cache and a forwarder, without sockets of its own for
+//! clients.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -49,7 +50,8 @@ impl Resolver {
         Ok(resolver)
     }
 
-    /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is cached stays.
+    /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is
+    /// cached stays.
     pub fn reload(&self, config: &Config) {
         self.upstream.configure(&config.cache);
         let policy = Policy::new(config);
@@ -119,8 +121,8 @@ impl Resolver {
         self.registry.totals()
     }
 
-    /// Learns this host's own address in the VPC, if the configuration does not state it and it is not known yet. That is
-    /// done at the start and at each reload as well; this is for when there was no route then. Nothing is sent.
+    /// Learns this host's own address in the VPC, if the configuration does not state it and it is not known yet. That
+    /// is done at the start and at each reload as well; this is for when there was no route then. Nothing is sent.
     ///
     /// # Errors
     /// The address that was found and is outside the VPC's blocks, or none if there is no route to the resolver.

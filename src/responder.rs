@@ -54,8 +54,8 @@ impl Pending {
 /// One thread's way through the hall.
 #[derive(Debug)]
 pub struct Responder {
-    /// The policy that serves now. It is looked up for each query: a copy that is kept would keep an old policy alive on
-    /// every thread that happens to be idle.
+    /// The policy that serves now. It is looked up for each query: a copy that is kept would keep an old policy alive
+    /// on every thread that happens to be idle.
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
     /// Where this thread's counts are registered.

@@ -2,8 +2,8 @@
 //! query's path knows it. `phzd demo` starts it beside the server, and so may a test that wants a resolver.
 //!
 //! It answers as the `.2` does: `qr rd ra`, never `aa`, the SOA with what does not exist (RFC 2308), an OPT of 4096
-//! octets for who sent one. What it knows of `amazonaws.com` has the form of the public names; the IPv4 addresses look like those
-//! of S3, the IPv6 one is from the block for documentation. Any other domain it refuses.
+//! octets for who sent one. What it knows of `amazonaws.com` has the form of the public names; the IPv4 addresses look
+//! like those of S3, the IPv6 one is from the block for documentation. Any other domain it refuses.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

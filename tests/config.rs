@@ -1,7 +1,7 @@
 //! Wrong and doubtful configurations, each beside what `check` must say of it.
 //!
-//! `tests/config/NAME.toml` (with `NAME.d/` or a names file where the case needs one) is checked for one fixed
-//! machine, and the result must be `NAME.txt`, letter for letter. `BLESS=1 cargo test --test tests config` writes those anew;
+//! `tests/config/NAME.toml` (with `NAME.d/` or a names file where the case needs one) is checked for one fixed machine,
+//! and the result must be `NAME.txt`, letter for letter. `BLESS=1 cargo test --test tests config` writes those anew;
 //! read the difference before you commit it.
 
 use std::collections::BTreeSet;

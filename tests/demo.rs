@@ -1,5 +1,5 @@
-//! `phzd demo`, the real binary. Tests run beside each other, and other programs may have port 5300: each takes the port
-//! from what the demo says.
+//! `phzd demo`, the real binary. Tests run beside each other, and other programs may have port 5300: each takes the
+//! port from what the demo says.
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};

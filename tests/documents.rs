@@ -1,9 +1,9 @@
 //! The documents, held to what is so: examples run and print what stands there, configurations pass `phzd check`, links
 //! lead somewhere, `make` has what it is said to have.
 //!
-//! Every fenced block says what it is. `console`: `$ ` runs as written, with `phzd` the binary under test, and must print what follows; `# ` is
-//! for root and only has to be good shell. Of a document's `toml` the first is whole, each further one a drop-in beside it. `rust` compiles
-//! as a doctest of the crate, `json` parses.
+//! Every fenced block says what it is. `console`: `$ ` runs as written, with `phzd` the binary under test, and must
+//! print what follows; `# ` is for root and only has to be good shell. Of a document's `toml` the first is whole, each
+//! further one a drop-in beside it. `rust` compiles as a doctest of the crate, `json` parses.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The library as another program embeds it: a policy from code, answers without sockets, a server on given sockets, and
-//! a client that programs really use.
+//! The library as another program embeds it: a policy from code, answers without sockets, a server on given sockets,
+//! and a client that programs really use.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};

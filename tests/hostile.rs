@@ -1,5 +1,5 @@
-//! Any bytes at all, through the whole path: from clients into the responder, from resolvers into the forwarder. Nothing may
-//! panic, exceed what the client takes, or be answered that is not a query.
+//! Any bytes at all, through the whole path: from clients into the responder, from resolvers into the forwarder.
+//! Nothing may panic, exceed what the client takes, or be answered that is not a query.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};

@@ -1,7 +1,7 @@
 //! The rules of the house, read off the sources: which room may use which, what no room does, how a file is made.
 //!
-//! [`ROOMS`] is the plan; a room may use what stands there and nothing else. Sources are read as the compiler would read
-//! them, only less: comments, texts and tests are left out, `use` trees and paths in the code are followed.
+//! [`ROOMS`] is the plan; a room may use what stands there and nothing else. Sources are read as the compiler would
+//! read them, only less: comments, texts and tests are left out, `use` trees and paths in the code are followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

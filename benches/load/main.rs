@@ -1,8 +1,9 @@
 //! The load bench: what phzd costs beside what the kernel costs anyway.
 //!
-//! Server on one core, load on another, in paired rounds: the same questions to a UDP echo and to phzd, right after each
-//! other, so that what disturbs the machine disturbs both. Only ratios are to be quoted. A pair counts if the server's
-//! core was busy; otherwise the generator was the limit, or another program had the core. The CPU ratio bears that better.
+//! Server on one core, load on another, in paired rounds: the same questions to a UDP echo and to phzd, right after
+//! each other, so that what disturbs the machine disturbs both. Only ratios are to be quoted. A pair counts if the
+//! server's core was busy; otherwise the generator was the limit, or another program had the core. The CPU ratio bears
+//! that better.
 //!
 //! `cargo bench --bench load -- --help` lists what can be chosen.
 #![forbid(unsafe_code)]
@@ -120,7 +121,8 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             }
             Row::Miss => rounds(*row, Questions::fresh, Expected::PUBLIC, arguments, &echo, &server)?,
             Row::Latency => {
-                // Client and server on one core: waking a sleeping core costs more than the whole round trip, and varies.
+                // Client and server on one core: waking a sleeping core costs more than the whole round trip, and
+                // varies.
                 stay_on(cores.server)?;
                 latency_row(name, arguments.rounds, &echo, &server)?;
                 stay_on(cores.load)?;

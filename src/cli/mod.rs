@@ -16,8 +16,8 @@ use phzd::config::{Config, Problem};
 /// Where a package puts the configuration.
 const CONFIG: &str = "/etc/phzd/phzd.toml";
 
-/// Split-horizon DNS for an AWS VPC: chosen S3 buckets resolve to an interface endpoint for the subnets you allow, and everything
-/// else is what the VPC's resolver says.
+/// Split-horizon DNS for an AWS VPC: chosen S3 buckets resolve to an interface endpoint for the subnets you allow, and
+/// everything else is what the VPC's resolver says.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
@@ -30,8 +30,8 @@ struct Cli {
 enum Command {
     /// Serve: answer and forward until stopped
     ///
-    /// SIGTERM or Ctrl-C ends it after what is under way is answered. SIGHUP reads the configuration again; if that has a
-    /// mistake, the old one goes on serving and the log says why.
+    /// SIGTERM or Ctrl-C ends it after what is under way is answered. SIGHUP reads the configuration again; if that has
+    /// a mistake, the old one goes on serving and the log says why.
     Run {
         /// The configuration; files in the folder of the same name with `.d` for `.toml` are added to it
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
@@ -47,8 +47,8 @@ enum Command {
     },
     /// Show what phzd does, without root and without AWS
     ///
-    /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private and as one of the
-    /// public subnet, shows the answers side by side, and goes on serving until Ctrl-C.
+    /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private
+    /// and as one of the public subnet, shows the answers side by side, and goes on serving until Ctrl-C.
     Demo {
         /// End after the questions; exit status 1 if an answer was wrong
         #[arg(long)]
@@ -79,7 +79,8 @@ fn load(path: &Path) -> Option<(Config, Vec<Problem>)> {
     }
 }
 
-/// Writes a line to standard error. Nobody may be there to read it (`phzd check 2>&1 | head -1`), which is no reason to panic.
+/// Writes a line to standard error. Nobody may be there to read it (`phzd check 2>&1 | head -1`), which is no reason to
+/// panic.
 fn say(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

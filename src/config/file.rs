@@ -82,8 +82,8 @@ pub struct File {
 }
 
 impl File {
-    /// Reads one TOML text; `name` is what messages call it, and names files are looked for beside it. Mistakes are kept
-    /// for [`File::check`].
+    /// Reads one TOML text; `name` is what messages call it, and names files are looked for beside it. Mistakes are
+    /// kept for [`File::check`].
     pub fn parse(name: &str, text: &str) -> Self {
         super::load::parse(name, text)
     }

@@ -1,5 +1,5 @@
-//! What a configuration takes from the machine it is for, in one value, so that `check` gives the same result everywhere
-//! it is given the same machine.
+//! What a configuration takes from the machine it is for, in one value, so that `check` gives the same result
+//! everywhere it is given the same machine.
 
 use std::net::IpAddr;
 use std::num::NonZero;

@@ -1,7 +1,7 @@
 //! What the TOML parser complains of, made bearable.
 //!
-//! The parser recovers from a mistake and goes on, which finds several at once; but one bracket that is not closed makes it
-//! complain of every line that follows, and it makes up values where it could not read one.
+//! The parser recovers from a mistake and goes on, which finds several at once; but one bracket that is not closed
+//! makes it complain of every line that follows, and it makes up values where it could not read one.
 
 use std::sync::Arc;
 

@@ -1,13 +1,14 @@
 //! What resolvers said, kept while their TTLs last: bounded by bytes, shared by all threads, without a clock.
 //!
-//! Answers lie here as the bytes they are sent as, so a hit is one probe under a lock and one reference more. Apart from
-//! the forwarder, because whether an answer is kept has nothing to do with how it was had. RFC 1035 section 7.4 says what
-//! a cache is for; RFC 2308 section 5 that a negative answer belongs in it too.
+//! Answers lie here as the bytes they are sent as, so a hit is one probe under a lock and one reference more. Apart
+//! from the forwarder, because whether an answer is kept has nothing to do with how it was had. RFC 1035 section 7.4
+//! says what a cache is for; RFC 2308 section 5 that a negative answer belongs in it too.
 //!
-//! What goes when it is full is decided by S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP
-//! 2023). New entries wait in a small queue, a tenth of the whole, and are moved to the main queue only if they were
-//! asked for again before they came to its end. So names that are asked once, however many, push out each other and
-//! nothing else. The hashes of those that failed are remembered for a while: who comes back goes to the main queue at once.
+//! What goes when it is full is decided by S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction",
+//! SOSP 2023). New entries wait in a small queue, a tenth of the whole, and are moved to the main queue only if they
+//! were asked for again before they came to its end. So names that are asked once, however many, push out each other
+//! and nothing else. The hashes of those that failed are remembered for a while: who comes back goes to the main queue
+//! at once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -75,8 +76,8 @@ impl Cache {
         Some(Hit { answer: Arc::clone(&entry.answer), age: u32::try_from(age).unwrap_or(u32::MAX) })
     }
 
-    /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the lifetime
-    /// is zero or the answer larger than a share; what was kept then stays.
+    /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the
+    /// lifetime is zero or the answer larger than a share; what was kept then stays.
     pub fn insert(
         &self,
         route: &Arc<Route>,
@@ -283,8 +284,8 @@ impl Shard {
         line.weight += weight;
     }
 
-    /// Evicts until `slots` more entries of together `weight` fit in, or nothing is left. It comes to an end because each
-    /// step removes an entry, or moves it out of the small queue, or takes one of its uses away.
+    /// Evicts until `slots` more entries of together `weight` fit in, or nothing is left. It comes to an end because
+    /// each step removes an entry, or moves it out of the small queue, or takes one of its uses away.
     fn make_room(&mut self, slots: usize, weight: usize) {
         while self.entries.len() + slots > self.capacity || self.weight() + weight > self.room {
             let small = self.small.weight > self.room / 10 || self.main.slots.is_empty();
@@ -294,8 +295,8 @@ impl Shard {
         }
     }
 
-    /// The oldest entry of `queue` goes, unless it was used: then it moves to the end of the main queue and pays for that,
-    /// with all its uses when it comes from the small one, else with one. `None` if there is no entry.
+    /// The oldest entry of `queue` goes, unless it was used: then it moves to the end of the main queue and pays for
+    /// that, with all its uses when it comes from the small one, else with one. `None` if there is no entry.
     fn step(&mut self, queue: Queue) -> Option<()> {
         let slot = self.line(queue).slots.pop_front()?;
         let entry = self.entries.get_mut(slot as usize)?;

@@ -1,7 +1,8 @@
 //! The sockets towards resolvers, and the one thread that waits on them all.
 //!
-//! [`super::forward`] decides; here it is carried out: datagrams from connected sockets, TCP for what was truncated. One thread, one
-//! epoll, no task and no new socket for each question. What it learns in one turn it hands on in one batch.
+//! [`super::forward`] decides; here it is carried out: datagrams from connected sockets, TCP for what was truncated.
+//! One thread, one epoll, no task and no new socket for each question. What it learns in one turn it hands on in one
+//! batch.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};

@@ -1,8 +1,8 @@
 //! Forwarding: which resolver, how long, when to send again, when to stop; equal questions joined.
 //!
-//! A flight is one question on its way for any number of clients. The whole state of all flights is here, and no socket and no
-//! clock: [`Forwarder`] is told what happened and when, and says what to do ([`Action`]) and who has an answer. So a
-//! conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
+//! A flight is one question on its way for any number of clients. The whole state of all flights is here, and no socket
+//! and no clock: [`Forwarder`] is told what happened and when, and says what to do ([`Action`]) and who has an answer.
+//! So a conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

@@ -13,8 +13,8 @@ use arc_swap::ArcSwap;
 
 use crate::wire::Name;
 
-/// What every probe's name ends in: a top-level domain that nobody serves locally, as many servers do `.invalid`, `.test`
-/// and their like.
+/// What every probe's name ends in: a top-level domain that nobody serves locally, as many servers do `.invalid`,
+/// `.test` and their like.
 const SUFFIX: &[u8] = b"\x0aloop-check\x04phzd\x00";
 /// Octets of a probe's name: a label of 32 hexadecimal digits, and the suffix.
 const PROBE_NAME: usize = 33 + SUFFIX.len();
@@ -83,7 +83,8 @@ impl Loops {
         probes
     }
 
-    /// Whether the name asked (wire form, lower case) is a probe that came back. If so its resolver is not used any more.
+    /// Whether the name asked (wire form, lower case) is a probe that came back. If so its resolver is not used any
+    /// more.
     pub fn is_probe(&self, name: &[u8]) -> bool {
         if name.len() != PROBE_NAME || !name.ends_with(SUFFIX) {
             return false;

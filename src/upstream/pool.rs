@@ -1,7 +1,8 @@
-//! Which socket a question leaves from, and under which id: what a forged answer must guess (RFC 5452 sections 4 and 9).
+//! Which socket a question leaves from, and under which id: what a forged answer must guess (RFC 5452 sections 4 and
+//! 9).
 //!
-//! A table only; the sockets themselves are [`super::exchange`]'s. Each is connected to one resolver from a port of the kernel's
-//! choice. A question leaves from one at random, a new one often, and none serves for long.
+//! A table only; the sockets themselves are [`super::exchange`]'s. Each is connected to one resolver from a port of the
+//! kernel's choice. A question leaves from one at random, a new one often, and none serves for long.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! One question to one resolver over TCP: for an answer that did not fit a datagram (RFC 7766 section 5).
 //!
-//! A socket that never blocks and the little state that its framing needs; whoever polls it calls [`Exchange::advance`].
+//! A socket that never blocks and the little state that its framing needs; whoever polls it calls
+//! [`Exchange::advance`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

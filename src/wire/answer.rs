@@ -212,8 +212,8 @@ impl Answer {
         }
     }
 
-    /// The answer to a question whose chain of CNAMEs enters a zone: the links up to the target inside it, then what the
-    /// zone says of that target. `links` must hold at least one; `question_name` is in wire form; `apex` is the
+    /// The answer to a question whose chain of CNAMEs enters a zone: the links up to the target inside it, then what
+    /// the zone says of that target. `links` must hold at least one; `question_name` is in wire form; `apex` is the
     /// offset in the last target at which the zone's name begins. What is true only of the whole chain (AD) goes.
     pub fn spliced(question_name: &[u8], links: &[Alias], age: u32, zone: &Self, apex: usize, turn: u32) -> Self {
         let mut body = Vec::with_capacity(512);
@@ -281,7 +281,8 @@ impl Builder {
         }
     }
 
-    /// Adds a record of class IN that the zone's own name owns; `ttl` in seconds. Sections must be filled in wire order.
+    /// Adds a record of class IN that the zone's own name owns; `ttl` in seconds. Sections must be filled in wire
+    /// order.
     #[must_use]
     pub fn record(mut self, section: Section, kind: u16, ttl: u32, rdata: &[u8]) -> Self {
         self.owners.push(self.body.len() as u16);

@@ -1,8 +1,8 @@
 //! A resolver's reply read, and the query that asked for it written.
 //!
-//! The bytes are kept as they came, whatever their types (RFC 3597 section 3): only the framing is checked, the OPT taken out
-//! (it belongs to one hop, RFC 6891 section 6.1.1) and the places that matter noted. Apart from `query`, because what a resolver
-//! may say and what a client may say have almost nothing in common.
+//! The bytes are kept as they came, whatever their types (RFC 3597 section 3): only the framing is checked, the OPT
+//! taken out (it belongs to one hop, RFC 6891 section 6.1.1) and the places that matter noted. Apart from `query`,
+//! because what a resolver may say and what a client may say have almost nothing in common.
 
 use std::borrow::Cow;
 use std::sync::Arc;

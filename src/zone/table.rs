@@ -78,8 +78,8 @@ impl Table {
         }
     }
 
-    /// The names at and above `name` that somebody holds, longest first: where each begins in `name`, and its holders in
-    /// the order they were entered. `name` is in wire form, lower case.
+    /// The names at and above `name` that somebody holds, longest first: where each begins in `name`, and its holders
+    /// in the order they were entered. `name` is in wire form, lower case.
     pub fn above<'t>(
         &'t self,
         name: &'t [u8],

@@ -15,7 +15,8 @@ pub struct Query {
     pub asking: Option<Asking>,
 }
 
-/// What every reply owes to its query: id, question, RD, CD, DO, an OPT if and only if there was one, and no more than fits.
+/// What every reply owes to its query: id, question, RD, CD, DO, an OPT if and only if there was one, and no more than
+/// fits.
 pub fn echoed(query: &Query, seen: &Seen<'_>) -> Told<()> {
     let (packet, reply) = (&query.packet, seen.bytes);
     if reply.get(..2) != packet.get(..2) {

@@ -1,4 +1,5 @@
-//! Plays a scenario: the outside of phzd in one value. Clients, resolvers, sockets and time are here; what is between is real.
+//! Plays a scenario: the outside of phzd in one value. Clients, resolvers, sockets and time are here; what is between
+//! is real.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
