@@ -19,7 +19,7 @@
 //!              upstream::forward   which resolver, when again, when to stop; equal questions joined
 //!              wire::reply         what came back, read
 //!              upstream::cache     kept
-//!         -> server::Door        responder.finish: the same reply, written the same way
+//!         -> way_back::Door      responder.finish: the same reply, written the same way
 //! ```
 //!
 //! To embed it: [`config::Config`] from TOML or [`config::File`] from code, a [`resolver::Resolver`] that answers
@@ -62,6 +62,8 @@
 pub mod server;
 // The resolver as a whole, for those who embed it.
 pub mod resolver;
+// How replies to queries that waited reach whoever asked.
+pub mod way_back;
 // The hall: a query's whole path on one screen.
 pub mod responder;
 // The bytes of queries, answers and replies.

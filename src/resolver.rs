@@ -13,10 +13,9 @@ use crate::config::Config;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
 use crate::responder::{Outcome, Responder};
-use crate::server::Door;
-use crate::server::{Waiting, WayBack};
 use crate::upstream::Upstream;
 use crate::upstream::exchange::Exchange;
+use crate::way_back::{Door, Waiting, WayBack};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
 

@@ -1,67 +1,27 @@
 //! The door: sockets outside, the responder inside. Bytes in, bytes out; nothing here knows DNS.
 //!
 //! UDP is served by plain threads (`udp`), TCP by tasks (`tcp`). Queries that must wait for a resolver leave as
-//! [`Waiting`] and come back through [`Door`]. Sockets are given, or opened by [`sockets`].
+//! [`Waiting`](crate::way_back::Waiting); their replies do not pass here again. Sockets are given, or opened by
+//! [`sockets`].
 
-mod datagrams;
-mod door;
 pub mod sockets;
 mod tcp;
 mod udp;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use self::datagrams::Asked;
-pub use self::door::Door;
 use crate::resolver::Resolver;
-use crate::responder::Pending;
 
 /// How long queries that are under way when the server stops may take to finish.
 const GRACE: Duration = Duration::from_millis(1500);
-
-/// A query that waits for a resolver, and the way back to who asked.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The query.
-    pub pending: Pending,
-    /// Where its reply goes.
-    pub way_back: WayBack,
-}
-
-/// Where a reply goes.
-#[derive(Debug)]
-pub enum WayBack {
-    /// To the client, as a datagram.
-    Udp {
-        /// The socket that received the query.
-        socket: Arc<UdpSocket>,
-        /// The address that was asked, where the socket is bound to none.
-        asked: Option<Asked>,
-    },
-    /// Onto the client's connection: a place in its queue, held since the query came, so that the reply always fits.
-    Tcp(mpsc::OwnedPermit<Vec<u8>>),
-    /// To a caller of [`Resolver::resolve`](crate::resolver::Resolver::resolve).
-    Caller(oneshot::Sender<Vec<u8>>),
-}
-
-impl WayBack {
-    /// The socket, if the reply is a datagram.
-    fn socket(&self) -> Option<&Arc<UdpSocket>> {
-        match self {
-            Self::Udp { socket, .. } => Some(socket),
-            Self::Tcp(_) | Self::Caller(_) => None,
-        }
-    }
-}
 
 /// The sockets of one listen address, opened by [`sockets::open`] or inherited.
 #[derive(Debug, Default)]
@@ -176,26 +136,5 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-    }
-}
-
-/// Does the work for one query. A panic costs this query its reply, and nobody else anything: not the thread, not the
-/// rest of the batch. What is shared with other threads sees to itself (a lock left by a panic is taken over).
-fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    static SAID: Once = Once::new();
-    catch_unwind(AssertUnwindSafe(work))
-        .inspect_err(|_| SAID.call_once(|| tracing::error!("a query made the responder panic: please report it")))
-        .ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_costs_only_the_query_that_made_it() {
-        assert_eq!(shielded(|| 1), Some(1));
-        assert_eq!(shielded(|| panic!("as a query might make it")), None::<u8>);
-        assert_eq!(shielded(|| 2), Some(2));
     }
 }

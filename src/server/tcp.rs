@@ -17,10 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{GRACE, Limits, Waiting, WayBack};
+use super::{GRACE, Limits};
 use crate::metrics::Counts;
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
+use crate::way_back::{Waiting, WayBack};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
 

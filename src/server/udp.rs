@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
-use super::{Waiting, WayBack, shielded};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
+use crate::way_back::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
+use crate::way_back::{Waiting, WayBack, shielded};
 use crate::wire::Transport;
 
 /// How long a thread sleeps in the kernel before it looks whether it shall stop.

@@ -1,14 +1,57 @@
-//! The way out for queries that waited: answers come in, replies go to whoever asked, however they asked.
+//! The way back: how replies to queries that waited reach whoever asked, however they asked.
+//!
+//! Apart from `server`, which takes queries in, because answers come from the forwarder's thread, and a resolver without
+//! a server has them too.
+
+pub(crate) mod datagrams;
 
 use std::net::UdpSocket;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
 
-use super::datagrams::{Asked, Envelopes, Outbox};
-use super::{Waiting, WayBack, shielded};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::datagrams::Asked;
+use self::datagrams::{Envelopes, Outbox};
 use crate::responder::{Pending, Responder};
 use crate::upstream::exchange::Deliver;
 use crate::wire::Answer;
 use crate::wire::query::MAX_TCP;
+
+/// A query that waits for a resolver, and the way back to who asked.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The query.
+    pub pending: Pending,
+    /// Where its reply goes.
+    pub way_back: WayBack,
+}
+
+/// Where a reply goes.
+#[derive(Debug)]
+pub enum WayBack {
+    /// To the client, as a datagram.
+    Udp {
+        /// The socket that received the query.
+        socket: Arc<UdpSocket>,
+        /// The address that was asked, where the socket is bound to none.
+        asked: Option<Asked>,
+    },
+    /// Onto the client's connection: a place in its queue, held since the query came, so that the reply always fits.
+    Tcp(mpsc::OwnedPermit<Vec<u8>>),
+    /// To a caller of [`Resolver::resolve`](crate::resolver::Resolver::resolve).
+    Caller(oneshot::Sender<Vec<u8>>),
+}
+
+impl WayBack {
+    /// The socket, if the reply is a datagram.
+    fn socket(&self) -> Option<&Arc<UdpSocket>> {
+        match self {
+            Self::Udp { socket, .. } => Some(socket),
+            Self::Tcp(_) | Self::Caller(_) => None,
+        }
+    }
+}
 
 /// Finishes waiting queries. It never blocks: a client that does not take its reply loses it.
 #[derive(Debug)]
@@ -81,5 +124,26 @@ impl Door {
         let Self { responder, long, .. } = self;
         let length = shielded(|| responder.finish(pending, answer, long))?;
         long.get(..length).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec)
+    }
+}
+
+/// Does the work for one query. A panic costs this query its reply, and nobody else anything: not the thread, not the
+/// rest of the batch. What is shared with other threads sees to itself (a lock left by a panic is taken over).
+pub fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    static SAID: Once = Once::new();
+    catch_unwind(AssertUnwindSafe(work))
+        .inspect_err(|_| SAID.call_once(|| tracing::error!("a query made the responder panic: please report it")))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_only_the_query_that_made_it() {
+        assert_eq!(shielded(|| 1), Some(1));
+        assert_eq!(shielded(|| panic!("as a query might make it")), None::<u8>);
+        assert_eq!(shielded(|| 2), Some(2));
     }
 }
