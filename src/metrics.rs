@@ -70,6 +70,8 @@ counts! {
     overloaded,
     /// Replies that the kernel would not send.
     unsent,
+    /// Queries that got no reply because of a mistake in phzd.
+    panics,
     /// TCP connections accepted.
     tcp_connections,
     /// TCP connections closed at once because a cap was reached.

@@ -280,10 +280,13 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Outcome {
         let length = answer.write(query, place, query.limit(transport), out);
+        if length == 0 {
+            return self.silent();
+        }
         if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             self.counts.truncated.add(1);
         }
-        if length == 0 { self.silent() } else { Outcome::Reply(length) }
+        Outcome::Reply(length)
     }
 
     fn error(

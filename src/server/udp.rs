@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
 use crate::way_back::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
-use crate::way_back::{Waiting, WayBack, shielded};
+use crate::way_back::{Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
 
 /// How long a thread sleeps in the kernel before it looks whether it shall stop.
@@ -51,7 +51,9 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
         }
         let now = Instant::now();
         for datagram in inbox.datagrams() {
-            shielded(|| answer(&datagram, socket, &mut resolver, now, &mut outbox));
+            if shielded(|| answer(&datagram, socket, &mut resolver, now, &mut outbox)).is_none() {
+                regret(resolver.responder().counts());
+            }
         }
         let unsent = outbox.send(socket, &mut envelopes);
         if unsent > 0 {

@@ -31,7 +31,7 @@ pub(super) struct Flight<W> {
     pub(super) serial: u64,
     pub(super) question: Question,
     pub(super) route: Arc<Route>,
-    /// Who waits, and until when; the first to come is the first to go.
+    /// Who waits, and until when; the first deadline is first.
     pub(super) waiters: VecDeque<(Instant, W)>,
     /// Datagrams whose answers would still be taken.
     pub(super) sent: Vec<Sent>,

@@ -121,12 +121,15 @@ impl<W> Forwarder<W> {
         }
         let key = self.flight_for(question, route, deadline, now);
         if let Some(flight) = self.flights.get_mut(key) {
-            flight.waiters.push_back((deadline, waiter));
+            // In the order of their deadlines, which is that of their coming unless a reload changed the timeout.
+            let place = flight.waiters.partition_point(|(earlier, _)| *earlier <= deadline);
+            flight.waiters.insert(place, (deadline, waiter));
             flight.ends = flight.ends.max(deadline);
             self.waiting += 1;
         }
         self.prolong(key, now);
         self.take_off(key, now);
+        self.set_timer(key);
     }
 
     /// Sends each resolver a random name, to see whether it comes back to our own door.

@@ -7,12 +7,13 @@ pub(crate) mod datagrams;
 
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
+use crate::metrics::Counts;
 use crate::responder::{Pending, Responder};
 use crate::upstream::exchange::Deliver;
 use crate::wire::Answer;
@@ -105,7 +106,10 @@ impl Door {
             self.send();
         }
         let Self { responder, outbox, .. } = self;
-        let length = shielded(|| responder.finish(pending, answer, outbox.space())).unwrap_or(0);
+        let length = shielded(|| responder.finish(pending, answer, outbox.space())).unwrap_or_else(|| {
+            regret(responder.counts());
+            0
+        });
         outbox.keep(length, pending.client(), asked);
         self.socket.get_or_insert_with(|| Arc::clone(socket));
     }
@@ -122,18 +126,27 @@ impl Door {
     /// The reply that is no datagram; none if there shall be none.
     fn write(&mut self, pending: &Pending, answer: &Answer) -> Option<Vec<u8>> {
         let Self { responder, long, .. } = self;
-        let length = shielded(|| responder.finish(pending, answer, long))?;
+        let length = shielded(|| responder.finish(pending, answer, long)).or_else(|| {
+            regret(responder.counts());
+            None
+        })?;
         long.get(..length).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec)
     }
 }
 
-/// Does the work for one query. A panic costs this query its reply, and nobody else anything: not the thread, not the
-/// rest of the batch. What is shared with other threads sees to itself (a lock left by a panic is taken over).
+/// Does the work for one query; `None` if it panicked, which is to be [`regret`]ted. That costs this query its reply, and
+/// nobody else anything: not the thread, not the rest of the batch. What is shared with other threads sees to itself (a
+/// lock left by a panic is taken over).
 pub fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    static SAID: Once = Once::new();
-    catch_unwind(AssertUnwindSafe(work))
-        .inspect_err(|_| SAID.call_once(|| tracing::error!("a query made the responder panic: please report it")))
-        .ok()
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// Counts a panic; the first of a thread is logged, and a stranger who finds more of them fills no log.
+pub fn regret(counts: &Counts) {
+    if counts.panics.value() == 0 {
+        tracing::error!("a query made the responder panic: please report it; more of them are only counted");
+    }
+    counts.panics.add(1);
 }
 
 #[cfg(test)]
@@ -145,5 +158,13 @@ mod tests {
         assert_eq!(shielded(|| 1), Some(1));
         assert_eq!(shielded(|| panic!("as a query might make it")), None::<u8>);
         assert_eq!(shielded(|| 2), Some(2));
+    }
+
+    #[test]
+    fn panics_are_counted() {
+        let counts = Counts::default();
+        regret(&counts);
+        regret(&counts);
+        assert_eq!(counts.panics.value(), 2);
     }
 }
