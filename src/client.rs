@@ -19,6 +19,8 @@ pub struct Clients {
     v4: Segments<u32>,
     v6: Segments<u128>,
     classes: Vec<Class>,
+    /// Where clients of each subnet are.
+    whereabouts: Vec<Whereabouts>,
     /// The VPC's own blocks: this host's address must lie in one of them to say anything.
     vpc: Vec<IpNet>,
     /// The class of this host's own address, once it is known: loopback clients and those behind this host count as it.
@@ -46,6 +48,17 @@ pub struct Client {
     class: usize,
     /// The class it counts as beside its own: this host's, for a client on it or behind it.
     counts_as: usize,
+    /// Where it is.
+    pub whereabouts: Whereabouts,
+}
+
+/// Where a client is, as far as answers depend on it: what its subnet says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Whereabouts {
+    /// Its Availability Zone: an index into [`Config::az_ids`].
+    pub az: Option<u16>,
+    /// It wants AAAA made of A (RFC 6147).
+    pub dns64: bool,
 }
 
 /// Whom a zone is for: an index into the audiences of [`Clients`].
@@ -62,8 +75,8 @@ enum Mark {
 }
 
 impl Clients {
-    /// Cuts the address space by all blocks of `config`. The audiences that come with it are those of the
-    /// `[[bucket]]`s, in their order, equal ones shared.
+    /// Cuts the address space by all blocks of `config`. The audiences that come with it are those of
+    /// [`Config::buckets`] and then [`Config::zones`], in their order, equal ones shared.
     pub fn new(config: &Config) -> (Self, Vec<AudienceId>) {
         let mut marks: BTreeMap<IpNet, Vec<Mark>> = BTreeMap::new();
         let mut mark = |block: IpNet, mark: Mark| marks.entry(block.trunc()).or_default().push(mark);
@@ -77,7 +90,7 @@ impl Clients {
             subnet.blocks.iter().for_each(|block| mark(*block, Mark::Subnet(index)));
         }
         let mut literals = HashMap::new();
-        for audience in config.buckets.iter().map(|bucket| &bucket.allow) {
+        for audience in allows(config) {
             if let Audience::Only { blocks, .. } = audience {
                 for block in blocks {
                     let next = literals.len();
@@ -98,7 +111,14 @@ impl Clients {
         });
         let v6 = Segments::cut(v6, &mut classes);
         let (vpc, host) = (config.vpc.cidrs.clone(), OnceLock::new());
-        let mut clients = Self { v4, v6, classes: classes.list, vpc, host, audiences: Vec::new() };
+        let az_ids = config.az_ids();
+        let az = |id: &String| az_ids.binary_search(id).ok().and_then(|index| u16::try_from(index).ok());
+        let whereabouts = config
+            .subnets
+            .iter()
+            .map(|subnet| Whereabouts { az: subnet.az_id.as_ref().and_then(az), dns64: subnet.dns64 });
+        let whereabouts = whereabouts.collect();
+        let mut clients = Self { v4, v6, classes: classes.list, whereabouts, vpc, host, audiences: Vec::new() };
         let ids = clients.compile_audiences(config, &literals);
         if let Some(address) = config.vpc.self_address {
             clients.learn_self(address);
@@ -106,11 +126,11 @@ impl Clients {
         (clients, ids)
     }
 
-    /// Each bucket's `allow` as a set of classes.
+    /// Each `allow` as a set of classes.
     fn compile_audiences(&mut self, config: &Config, literals: &HashMap<IpNet, usize>) -> Vec<AudienceId> {
         let mut known: HashMap<Vec<bool>, usize> = HashMap::new();
-        let audiences = config.buckets.iter().map(|bucket| {
-            let members: Vec<bool> = match &bucket.allow {
+        let audiences = allows(config).map(|allow| {
+            let members: Vec<bool> = match allow {
                 Audience::Everyone => vec![true; self.classes.len()],
                 Audience::Only { subnets, blocks } => {
                     let blocks: Vec<_> = blocks.iter().filter_map(|block| literals.get(&block.trunc())).collect();
@@ -137,7 +157,10 @@ impl Clients {
         let index = self.class_of(address);
         let class = self.classes.get(index)?;
         let host = || self.host.get().copied().unwrap_or(index);
-        class.may_ask.then(|| Client { class: index, counts_as: if class.is_self { host() } else { index } })
+        let counts_as = if class.is_self { host() } else { index };
+        let subnet = self.classes.get(counts_as).and_then(|class| class.subnet);
+        let whereabouts = subnet.and_then(|subnet| self.whereabouts.get(subnet)).copied().unwrap_or_default();
+        class.may_ask.then_some(Client { class: index, counts_as, whereabouts })
     }
 
     /// Whether a zone for `audience` is for this client.
@@ -276,6 +299,12 @@ impl Address for u128 {
     }
 }
 
+/// Whom each bucket and then each other zone is for.
+fn allows(config: &Config) -> impl Iterator<Item = &Audience> {
+    let buckets = config.buckets.iter().map(|bucket| &bucket.allow);
+    buckets.chain(config.zones.iter().map(|zone| &zone.allow))
+}
+
 fn loopback_v4() -> IpNet {
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into()
 }
@@ -297,6 +326,7 @@ mod tests {
                 name: (*name).into(),
                 blocks: blocks.iter().map(|block| block.parse().unwrap()).collect(),
                 az_id: None,
+                dns64: false,
             })
             .collect();
         config.buckets = allow

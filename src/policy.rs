@@ -65,7 +65,7 @@ impl Policy {
             zones,
             rules: config.rules.iter().map(|rule| Route::new(&rule.targets)).collect(),
             vpc: Route::new(&config.vpc.resolvers),
-            endpoints: Endpoints::new(&config.endpoints),
+            endpoints: Endpoints::new(config),
             standard: Standard::default(),
             timeout: config.upstream.timeout,
         }

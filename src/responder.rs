@@ -245,7 +245,9 @@ impl Hall<'_> {
             return then(zone.denial(standard));
         }
         match self.policy.alias(zone) {
-            Some(alias) => then(zone.answer(kind, apex == 0, &alias, standard)),
+            Some(alias) => {
+                then(zone.answer(kind, apex == 0, alias.near(crate::client::Whereabouts::default()), standard))
+            }
             None => then(Said::Silence),
         }
     }

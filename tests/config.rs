@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use phzd::config::{Audience, Below, Cache, Checked, Config, File, KEYS, Machine, Others, Problems};
+use phzd::config::{Addresses, Audience, Below, Cache, Checked, Config, File, KEYS, Machine, Others, Problems};
 
 fn machine() -> Machine {
     let addresses = ["127.0.0.1", "::1", "172.31.1.5"].map(|ip| ip.parse().expect("an address"));
@@ -124,7 +124,8 @@ fn what_a_file_states_is_meant() {
     assert_eq!(config.cache.bytes, 16 << 20);
     assert_eq!(config.upstream.timeout, Duration::from_secs(2));
     assert_eq!(config.vpc.self_address, Some("172.31.1.5".parse().unwrap()));
-    assert_eq!(config.endpoints[0].addresses[1].az_id.as_deref(), Some("apne1-az1"));
+    let Addresses::Stated(addresses) = &config.endpoints[0].addresses else { panic!("stated") };
+    assert_eq!(addresses[1].az_id.as_deref(), Some("apne1-az1"));
     let names: Vec<String> = config.buckets[0].names.iter().map(ToString::to_string).collect();
     let expected = ["xxxxx", "yyyyy", "zzzzz", "wwwww"].map(|it| format!("{it}-bucket.s3.us-west-2.amazonaws.com"));
     assert_eq!(names, expected);

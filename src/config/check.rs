@@ -79,6 +79,7 @@ impl Judge<'_> {
             subnets: ground.subnets()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
             buckets: buckets.into_iter().map(bucket::Judged::meant).collect::<Option<_>>()?,
+            zones: Vec::new(),
             rules: rules.into_iter().collect::<Option<_>>()?,
         })
     }

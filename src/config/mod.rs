@@ -110,8 +110,10 @@ pub struct Config {
     pub subnets: Vec<Subnet>,
     /// Interface endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// Bucket zones, a value for each `[[bucket]]`.
+    /// Bucket zones, a value for each `[[bucket]]` that names buckets.
     pub buckets: Vec<Bucket>,
+    /// Other private zones: each `[[zone]]`, the zones of an endpoint's private DNS names, a region's every bucket.
+    pub zones: Vec<Zone>,
     /// Resolver rules.
     pub rules: Vec<Rule>,
 }
@@ -135,6 +137,20 @@ impl Config {
         File::parse(name, text).check(&Machine::here())
     }
 }
+
+impl Config {
+    /// The Availability Zone ids that subnets have, sorted, each once.
+    pub fn az_ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.subnets.iter().filter_map(|subnet| subnet.az_id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}
+
+/// TTL, in seconds, of the SOA in a zone's negative answers, unless the zone has a SOA record of its own. A VPC's
+/// resolver caps Route 53's 900 s; 60 has been seen, and is kind to mistakes.
+pub const NEGATIVE_TTL: u32 = 60;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +213,8 @@ pub struct Subnet {
     pub blocks: Vec<IpNet>,
     /// Availability Zone id, such as `apne1-az4`.
     pub az_id: Option<String>,
+    /// AAAA of a zone's name that has only IPv4 addresses is made of these (RFC 6147).
+    pub dns64: bool,
 }
 
 /// `[[endpoint]]`: an interface VPC endpoint.
@@ -204,10 +222,70 @@ pub struct Subnet {
 pub struct Endpoint {
     /// Unique among endpoints.
     pub name: String,
-    /// Its network interfaces; at least one.
-    pub addresses: Vec<EndpointAddress>,
+    /// Its network interfaces.
+    pub addresses: Addresses,
+    /// Which of them a client is given.
+    pub affinity: Affinity,
     /// TTL of its answers, in seconds.
     pub ttl: u32,
+    /// How it is found out which of them work; `None` where that is not looked at.
+    pub health_check: Option<HealthCheck>,
+    /// What is answered when none of them works, or none is known yet.
+    pub when_down: WhenDown,
+}
+
+/// Where an endpoint's addresses are known from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// The file states them; at least one.
+    Stated(Vec<EndpointAddress>),
+    /// They are looked up, again and again.
+    Learned(DnsName),
+}
+
+/// An endpoint's DNS name, and all there is to know to look it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName {
+    /// `vpce-….<service>.<region>.vpce.<suffix>`, Regional or zonal, without `*.` or `bucket.`.
+    pub name: Name,
+    /// The Availability Zone id of all its addresses, where the name is that of one zone and `vpc.az-ids` has it.
+    pub az_id: Option<String>,
+    /// The same endpoint's zonal names, each with its Availability Zone id: whose address is which zone's. Empty where
+    /// nobody needs to know.
+    pub zonal: Vec<(Name, String)>,
+    /// Whom to ask: the targets of the longest rule that covers the name, else the VPC's resolvers; at least one.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// Which of an endpoint's addresses a client is given (`affinity`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// All, in turns.
+    None,
+    /// Those of its own Availability Zone if any works, else the others.
+    SameAz,
+}
+
+/// `health-check`: TCP connections to each address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Connections go to this port.
+    pub port: u16,
+    /// From one check of an address to its next.
+    pub interval: Duration,
+    /// So many in a row that fail make an address unhealthy; at least 1.
+    pub failures: u32,
+    /// So many in a row that succeed make it healthy again; at least 1.
+    pub successes: u32,
+}
+
+/// What an endpoint answers of which no address works (`when-down`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenDown {
+    /// All addresses all the same; SERVFAIL while none is known.
+    Answer,
+    /// As if its buckets were not configured.
+    Forward,
 }
 
 /// One network interface of an endpoint.
@@ -232,6 +310,57 @@ pub struct Bucket {
     pub others: Others,
     /// What names under the bucket's get.
     pub below: Below,
+}
+
+/// A private zone that is not a bucket's alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name.
+    pub name: Name,
+    /// What it holds: each owner and type once, no CNAME beside anything else, none at the zone's own name.
+    pub records: Vec<RecordSet>,
+    /// Names at and below its own that it leaves to whoever else has them, as if it were not there.
+    pub except: Except,
+    /// Whom it is for.
+    pub allow: Audience,
+    /// What other clients get.
+    pub others: Others,
+    /// What names below its own get that it does not have.
+    pub below: Below,
+}
+
+/// Records of one owner and type (RFC 9499, "RRset"), or an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordSet {
+    /// The owner: the zone's name or one below it. A leftmost label `*` makes it a wildcard (RFC 4592).
+    pub owner: Name,
+    /// What it has.
+    pub data: Data,
+}
+
+/// What a name in a zone has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Records of class IN.
+    Records {
+        /// Their type.
+        kind: u16,
+        /// Seconds.
+        ttl: u32,
+        /// RDATA of each in wire form, names in it whole and not compressed; at least one, none twice.
+        rdata: Vec<Box<[u8]>>,
+    },
+    /// The addresses of an endpoint: an index into [`Config::endpoints`].
+    Alias(usize),
+}
+
+/// Names that a zone leaves to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Except {
+    /// Exactly these.
+    pub names: Vec<Name>,
+    /// Names one label below the zone's whose label begins so (lower case).
+    pub prefixes: Vec<String>,
 }
 
 /// `[[rule]]`: a domain and the resolvers that know it.
@@ -308,10 +437,17 @@ pub(crate) mod tests {
             subnets: vec![],
             endpoints: vec![Endpoint {
                 name: "s3".into(),
-                addresses: vec![EndpointAddress { ip: "172.31.1.152".parse().unwrap(), az_id: None }],
+                addresses: Addresses::Stated(vec![EndpointAddress {
+                    ip: "172.31.1.152".parse().unwrap(),
+                    az_id: None,
+                }]),
+                affinity: Affinity::None,
                 ttl: 60,
+                health_check: None,
+                when_down: WhenDown::Answer,
             }],
             buckets: vec![],
+            zones: vec![],
             rules: vec![],
         }
     }

@@ -51,6 +51,8 @@ pub struct ExtendedError {
 }
 
 impl ExtendedError {
+    /// Code 14: we are not there yet.
+    pub const NOT_READY: u16 = 14;
     /// Code 18: this client is not served.
     pub const PROHIBITED: u16 = 18;
     /// Code 22: no resolver answered.

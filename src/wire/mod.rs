@@ -3,6 +3,7 @@
 //! Nothing here knows a socket, a task, the clock or another room: bytes in, bytes out.
 
 pub mod answer;
+pub mod dns64;
 pub mod name;
 pub mod query;
 pub mod reply;

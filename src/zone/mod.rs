@@ -7,14 +7,12 @@ pub mod bucket;
 pub mod table;
 
 use crate::client::AudienceId;
-use crate::config::{Below, Others};
+use crate::config::{Below, NEGATIVE_TTL, Others};
 use crate::endpoint;
 use crate::wire::answer::{Builder, ExtendedError, Section};
 use crate::wire::query::{kind, rcode};
 use crate::wire::{Answer, Name};
 
-/// TTL of a negative answer's SOA. A VPC's resolver caps Route 53's 900 s; 60 has been seen, and is kind to mistakes.
-const NEGATIVE_TTL: u32 = 60;
 /// TTL of a hosted zone's SOA record.
 const SOA_TTL: u32 = 900;
 /// TTL of a hosted zone's NS records.
@@ -57,7 +55,7 @@ impl Zone {
         &self,
         kind: u16,
         at_apex: bool,
-        alias: &'a endpoint::Answers,
+        alias: &'a endpoint::AnswerSet,
         standard: &'a Standard,
     ) -> Said<'a> {
         if !at_apex {

@@ -13,7 +13,7 @@ use crate::config::file::{self, NamesFile, Written};
 use crate::config::limit;
 use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem, Source};
-use crate::config::{Audience, Below, Bucket, Endpoint, EndpointAddress, Others};
+use crate::config::{Addresses, Affinity, Audience, Below, Bucket, Endpoint, EndpointAddress, Others, WhenDown};
 use crate::wire::Name;
 use crate::zone::bucket::{self, Hosts, alias, owner};
 
@@ -66,7 +66,14 @@ impl Judge<'_> {
             }
             let addresses = self.endpoint_addresses(endpoint, ground);
             let ttl = self.number(&endpoint.ttl, limit::ENDPOINT_TTL);
-            endpoints.push(name.map(|name| Endpoint { name: name.value.clone(), addresses, ttl }));
+            endpoints.push(name.map(|name| Endpoint {
+                name: name.value.clone(),
+                addresses: Addresses::Stated(addresses),
+                affinity: Affinity::None,
+                ttl,
+                health_check: None,
+                when_down: WhenDown::Answer,
+            }));
         }
         endpoints
     }

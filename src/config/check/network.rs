@@ -37,7 +37,7 @@ impl Ground<'_> {
     pub fn subnets(&self) -> Option<Vec<Subnet>> {
         let meant = |subnet: &JudgedSubnet<'_>| {
             let blocks = subnet.blocks.iter().map(|block| block.value).collect();
-            Some(Subnet { name: subnet.name?.value.clone(), blocks, az_id: subnet.az_id.clone() })
+            Some(Subnet { name: subnet.name?.value.clone(), blocks, az_id: subnet.az_id.clone(), dns64: false })
         };
         self.subnets.iter().map(meant).collect()
     }
