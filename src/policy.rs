@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::Guard;
-
 use crate::client::{Client, Clients};
-use crate::config::{Below, Config, Others};
-use crate::endpoint::{Answers, Endpoints};
+use crate::config::{Config, Others};
+use crate::endpoint::Endpoints;
 use crate::upstream::Route;
 use crate::zone::table::{Holder, Table};
-use crate::zone::{Standard, Zone};
+use crate::zone::{Found, Standard, Zone};
 
 /// What a query is judged by.
 #[derive(Debug)]
@@ -23,7 +21,8 @@ pub struct Policy {
     rules: Vec<Arc<Route>>,
     /// The VPC's resolvers: where everything goes that nobody holds.
     vpc: Arc<Route>,
-    endpoints: Endpoints,
+    /// Shared with what keeps them true.
+    endpoints: Arc<Endpoints>,
     standard: Standard,
     /// The whole time a client waits for a forwarded answer.
     timeout: Duration,
@@ -32,14 +31,21 @@ pub struct Policy {
 /// Who decides about a name for a client.
 #[derive(Debug)]
 pub enum Decision<'a> {
-    /// This zone, whose name begins at `apex` in the name asked; `admitted` says whether it is for this client.
+    /// This zone, which is for this client.
     Zone {
         /// The zone.
         zone: &'a Zone,
-        /// Offset in the name asked.
+        /// Where its name begins in the name asked.
         apex: usize,
-        /// The zone is for this client.
-        admitted: bool,
+        /// What it has of the name.
+        found: Found<'a>,
+    },
+    /// This zone, which is not for this client and tells it so.
+    Denied {
+        /// The zone.
+        zone: &'a Zone,
+        /// Where its name begins in the name asked.
+        apex: usize,
     },
     /// The resolvers of a rule, or the VPC's.
     Route(&'a Arc<Route>),
@@ -54,10 +60,17 @@ impl Policy {
         for (rule, index) in config.rules.iter().zip(0..) {
             names.insert(&rule.domain, Holder::Rule(index));
         }
-        let mut zones = Vec::with_capacity(config.buckets.len());
-        for ((bucket, audience), index) in config.buckets.iter().zip(audiences).zip(0..) {
-            zones.push(Zone { audience, others: bucket.others, below: bucket.below, endpoint: bucket.endpoint });
-            bucket.names.iter().for_each(|name| names.insert(name, Holder::Zone(index)));
+        let mut zones = Vec::with_capacity(config.buckets.len() + config.zones.len());
+        let mut audiences = audiences.into_iter();
+        for (bucket, audience) in config.buckets.iter().zip(&mut audiences) {
+            let holder = Holder::Zone(zones.len() as u32);
+            zones.push(Zone::of_buckets(bucket, audience));
+            bucket.names.iter().for_each(|name| names.insert(name, holder));
+        }
+        let dns64 = config.subnets.iter().any(|subnet| subnet.dns64);
+        for (zone, audience) in config.zones.iter().zip(audiences) {
+            names.insert(&zone.name, Holder::Zone(zones.len() as u32));
+            zones.push(Zone::new(zone, audience, dns64));
         }
         Self {
             clients,
@@ -65,7 +78,7 @@ impl Policy {
             zones,
             rules: config.rules.iter().map(|rule| Route::new(&rule.targets)).collect(),
             vpc: Route::new(&config.vpc.resolvers),
-            endpoints: Endpoints::new(config),
+            endpoints: Arc::new(Endpoints::new(config)),
             standard: Standard::default(),
             timeout: config.upstream.timeout,
         }
@@ -75,40 +88,40 @@ impl Policy {
     /// name the rule, then the zone that is for the client, then the first that tells others something.
     pub fn decide(&self, name: &[u8], client: Client) -> Decision<'_> {
         for (apex, holders) in self.names.above(name) {
-            let mut denying = None;
+            let mut denied = None;
             for holder in holders {
                 let zone = match holder {
                     Holder::Rule(index) => match self.rules.get(index as usize) {
                         Some(route) => return Decision::Route(route),
                         None => continue,
                     },
-                    Holder::Zone(index) => match self.zones.get(index as usize) {
-                        Some(zone) if apex == 0 || zone.below == Below::NxDomain => zone,
-                        _ => continue,
-                    },
+                    Holder::Zone(index) => self.zones.get(index as usize),
                 };
+                let Some(zone) = zone else { continue };
+                let away = |endpoint| self.endpoints.is_away(endpoint);
+                let Some(found) = zone.find(name, apex, away) else { continue };
                 if self.clients.admits(zone.audience, client) {
-                    return Decision::Zone { zone, apex, admitted: true };
+                    return Decision::Zone { zone, apex, found };
                 }
                 if zone.others != Others::Forward {
-                    denying = denying.or(Some(zone));
+                    denied = denied.or(Some(Decision::Denied { zone, apex }));
                 }
             }
-            if let Some(zone) = denying {
-                return Decision::Zone { zone, apex, admitted: false };
+            if let Some(denied) = denied {
+                return denied;
             }
         }
         Decision::Route(&self.vpc)
     }
 
+    /// The endpoints, by their index in the configuration.
+    pub fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.endpoints
+    }
+
     /// Who may ask, and as whom.
     pub fn clients(&self) -> &Clients {
         &self.clients
-    }
-
-    /// What the endpoint of `zone` answers now.
-    pub fn alias(&self, zone: &Zone) -> Option<Guard<Arc<Answers>>> {
-        self.endpoints.current(zone.endpoint)
     }
 
     /// What every zone says alike.

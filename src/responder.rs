@@ -11,10 +11,10 @@ use crate::client::Client;
 use crate::metrics::{Counts, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Route, Upstream};
-use crate::wire::answer::{Answer, ExtendedError, Placement};
-use crate::wire::query::{Decoded, HEADER, Query, Transport, decode, error_header, rcode};
+use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
+use crate::wire::query::{Decoded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
-use crate::zone::{Said, Zone};
+use crate::zone::{Found, Said, Wanted, Zone};
 
 /// What becomes of a packet.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Pending {
     transport: Transport,
     /// When the client must have its reply.
     pub deadline: Instant,
+    /// The CNAMEs that lead from the name asked to that of `question`.
+    chain: Chain,
     /// What to ask, ...
     pub question: Question,
     /// ... and whom.
@@ -101,52 +103,49 @@ impl Responder {
             Decoded::Drop => return hall.silent(),
         };
         let Some(who) = hall.policy.clients().identify(client.ip()) else {
-            return hall.error(&query, transport, prohibited(), out);
+            return hall.error(&query, transport, &prohibited(), out);
         };
         if let Some(code) = unserved {
-            return hall.error(&query, transport, Answer::empty(code), out);
+            return hall.error(&query, transport, &Answer::empty(code), out);
         }
-        let route = match hall.policy.decide(query.name(), who) {
-            Decision::Zone { zone, apex, admitted } => {
-                return hall.private(&query, transport, zone, apex, admitted, out);
+        let asking = Asking { query: &query, who, transport };
+        match hall.follow(&asking, Chain::default(), None, now, out) {
+            Course::Ended(outcome) => outcome,
+            Course::Onward(chain, question, route) => {
+                hall.counts.forwarded.add(1);
+                let (packet, deadline) = (query.essentials(), now + hall.policy.timeout());
+                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
             }
-            Decision::Route(route) => route,
-        };
-        // A resolver recurses or says no: there is no zone here to be asked without recursion.
-        if !query.recursion_desired() {
-            return hall.error(&query, transport, Answer::empty(rcode::REFUSED), out);
         }
-        if hall.upstream.loops.is_probe(query.name()) {
-            return hall.error(&query, transport, looping(), out);
-        }
-        if let Some(hit) = hall.upstream.cached(route, Asked::by(&query), now) {
-            hall.counts.hits.add(1);
-            return hall.forwarded(&query, who, transport, &hit.answer, hit.age, out);
-        }
-        hall.forward(&query, client, transport, route, now)
     }
 
-    /// Writes the reply to a query that waited; returns its length, 0 for no reply.
-    pub fn finish(&mut self, pending: &Pending, answer: &Answer, out: &mut [u8]) -> usize {
+    /// Goes on with a query that waited, now that `answer` has come: writes its reply, or finds that the answer leads to
+    /// a name that a resolver must be asked for in turn.
+    pub fn finish(&mut self, pending: Pending, answer: &Answer, now: Instant, out: &mut [u8]) -> Outcome {
         let hall = self.enter();
-        let Decoded::Query(query) = decode(&pending.packet) else { return 0 };
+        let Pending { packet, client, transport, deadline, chain, .. } = pending;
+        let Decoded::Query(query) = decode(&packet) else { return hall.silent() };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
-        let outcome = match hall.policy.clients().identify(pending.client.ip()) {
-            Some(who) => match hall.policy.decide(query.name(), who) {
-                Decision::Zone { zone, apex, admitted } => {
-                    hall.private(&query, pending.transport, zone, apex, admitted, out)
-                }
-                Decision::Route(_) => hall.forwarded(&query, who, pending.transport, answer, 0, out),
-            },
-            None => hall.error(&query, pending.transport, prohibited(), out),
+        let Some(who) = hall.policy.clients().identify(client.ip()) else {
+            return hall.error(&query, transport, &prohibited(), out);
         };
-        if let Outcome::Reply(length) = outcome { length } else { 0 }
+        match hall.follow(&Asking { query: &query, who, transport }, chain, Some(answer), now, out) {
+            Course::Ended(outcome) => outcome,
+            Course::Onward(chain, question, route) => {
+                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
+            }
+        }
     }
 
     /// Writes SERVFAIL for a query that cannot wait because too many do already; returns its length.
     pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
-        self.counts.overloaded.add(1);
-        self.finish(pending, &overloaded(), out)
+        let hall = self.enter();
+        hall.counts.overloaded.add(1);
+        let Decoded::Query(query) = decode(&pending.packet) else { return 0 };
+        match hall.write(&query, pending.transport, &overloaded(), Placement::FRESH, out) {
+            Outcome::Reply(length) => length,
+            Outcome::Drop | Outcome::Forward(_) => 0,
+        }
     }
 
     /// The hall as it stands for one query.
@@ -179,98 +178,191 @@ struct Hall<'a> {
     turn: u32,
 }
 
+/// The CNAMEs that lead from the name asked to another.
+#[derive(Debug, Default)]
+struct Chain {
+    links: Vec<Alias>,
+}
+
+impl Chain {
+    fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The name that it has come to, wire form, lower case.
+    fn name<'a>(&'a self, query: &'a Query<'_>) -> &'a [u8] {
+        self.links.last().map_or(query.name(), |last| last.target.as_wire())
+    }
+
+    /// Adds `more`; `false` if the chain is too long then, or goes round.
+    fn lengthen(&mut self, query: &Query<'_>, more: Vec<Alias>) -> bool {
+        for link in more {
+            let target = link.target.as_wire();
+            let passed = target == query.name() || self.links.iter().any(|earlier| earlier.target == link.target);
+            if passed || self.links.len() == MAX_CHAIN {
+                return false;
+            }
+            self.links.push(link);
+        }
+        true
+    }
+}
+
+/// A query, and what is known of who asks it.
+struct Asking<'a> {
+    query: &'a Query<'a>,
+    who: Client,
+    transport: Transport,
+}
+
+/// Where a query has come to.
+enum Course {
+    /// Its reply is written, or there is none.
+    Ended(Outcome),
+    /// A resolver must be asked this before it can go on.
+    Onward(Chain, Question, Arc<Route>),
+}
+
+/// What one name on the way leads to.
+enum Step {
+    /// The end.
+    Ended(Outcome),
+    /// Other names, the last of which is to be asked for next.
+    Cnames(Vec<Alias>),
+    /// A resolver, to be asked this.
+    Onward(Question, Arc<Route>),
+}
+
 impl Hall<'_> {
-    /// The reply of the zone that decides.
+    /// Follows the name asked, from one CNAME to the next, to the answer at the end. Each name is decided about for this
+    /// client anew: a chain that enters a zone is answered by the zone, as the VPC's resolver does for a hosted one,
+    /// and a zone's CNAME may lead out again. `told` is what a resolver said of the name that `chain` has come to.
+    fn follow(
+        &self,
+        asking: &Asking<'_>,
+        mut chain: Chain,
+        mut told: Option<&Answer>,
+        now: Instant,
+        out: &mut [u8],
+    ) -> Course {
+        loop {
+            let step = match self.policy.decide(chain.name(asking.query), asking.who) {
+                Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
+                Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
+                Decision::Route(route) => match told.take() {
+                    Some(answer) => self.forwarded(asking, &chain, answer, 0, out),
+                    None => self.routed(asking, &chain, route, now, out),
+                },
+            };
+            match step {
+                Step::Ended(outcome) => return Course::Ended(outcome),
+                Step::Onward(question, route) => return Course::Onward(chain, question, route),
+                Step::Cnames(links) => {
+                    if !chain.lengthen(asking.query, links) {
+                        return Course::Ended(self.write(
+                            asking.query,
+                            asking.transport,
+                            &endless(),
+                            Placement::FRESH,
+                            out,
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the zone that decides says.
     fn private(
         &self,
-        query: &Query<'_>,
-        transport: Transport,
+        asking: &Asking<'_>,
+        chain: &Chain,
         zone: &Zone,
         apex: usize,
-        admitted: bool,
+        found: Found<'_>,
         out: &mut [u8],
-    ) -> Outcome {
-        self.counts.private.add(1);
-        let place = Placement { age: 0, owner: (HEADER + apex) as u16, turn: self.turn };
-        self.with_zone(zone, query.kind(), apex, admitted, |said| match said {
-            Said::Answer(answer) => self.write(query, transport, answer, place, out),
-            Said::Refusal(answer) => self.error(query, transport, answer, out),
+    ) -> Step {
+        let endpoint = found.endpoint().and_then(|index| self.policy.endpoints().current(index));
+        let near = endpoint.as_ref().map(|answers| answers.near(asking.who.whereabouts));
+        let query = asking.query;
+        // RFC 6147 section 5.5: who validates for itself is given no data that cannot be validated.
+        let dns64 = asking.who.whereabouts.dns64 && !(query.dnssec_ok() && query.checking_disabled());
+        let said = zone.answer(found, Wanted { kind: query.kind(), dns64 }, apex == 0, near, self.policy.standard());
+        self.said(asking, chain, said, apex, out)
+    }
+
+    /// What the zone that decides tells those whom it is not for.
+    fn denied(&self, asking: &Asking<'_>, chain: &Chain, zone: &Zone, apex: usize, out: &mut [u8]) -> Step {
+        self.said(asking, chain, zone.denial(self.policy.standard()), apex, out)
+    }
+
+    fn said(&self, asking: &Asking<'_>, chain: &Chain, said: Said<'_>, apex: usize, out: &mut [u8]) -> Step {
+        if chain.is_empty() {
+            self.counts.private.add(1);
+        }
+        let place = Placement { age: 0, apex: apex as u16, turn: self.turn };
+        Step::Ended(match said {
+            Said::Cname(link) => return Step::Cnames(vec![link.clone()]),
+            Said::Answer(answer) => self.end(asking, chain, answer, place, out),
+            Said::Refusal(answer) => self.error(asking.query, asking.transport, answer, out),
             Said::Silence => self.silent(),
         })
     }
 
-    /// The reply made of what a resolver said. Where its chain of CNAMEs enters a zone that exists for this client, the
-    /// zone has the last word: the VPC's resolver does the same for a hosted zone.
-    fn forwarded(
-        &self,
-        query: &Query<'_>,
-        who: Client,
-        transport: Transport,
-        answer: &Answer,
-        age: u32,
-        out: &mut [u8],
-    ) -> Outcome {
-        let aliases = answer.aliases();
-        for (index, alias) in aliases.iter().take(MAX_CHAIN).enumerate() {
-            let Decision::Zone { zone, apex, admitted } = self.policy.decide(alias.target.as_wire(), who) else {
-                continue;
-            };
-            let links = aliases.get(..=index).unwrap_or_default();
-            return self.with_zone(zone, query.kind(), apex, admitted, |said| match said {
-                Said::Answer(end) => {
-                    let whole = Answer::spliced(query.name(), links, age, end, apex, self.turn);
-                    self.write(query, transport, &whole, Placement::FRESH, out)
-                }
-                Said::Refusal(refusal) => self.error(query, transport, refusal, out),
-                Said::Silence => self.silent(),
+    /// What resolvers have said or must be asked.
+    fn routed(&self, asking: &Asking<'_>, chain: &Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
+        let query = asking.query;
+        // A resolver recurses or says no: there is no zone here to be asked without recursion.
+        if !query.recursion_desired() {
+            return Step::Ended(match chain.is_empty() {
+                true => self.error(asking.query, asking.transport, &Answer::empty(rcode::REFUSED), out),
+                false => self.end(asking, chain, &Answer::empty(rcode::NOERROR), Placement::FRESH, out),
             });
         }
-        if aliases.len() > MAX_CHAIN {
-            return self.write(query, transport, &endless(), Placement::FRESH, out);
+        if chain.is_empty() && self.upstream.loops.is_probe(query.name()) {
+            return Step::Ended(self.error(asking.query, asking.transport, &looping(), out));
         }
-        self.write(query, transport, answer, Placement { age, ..Placement::FRESH }, out)
-    }
-
-    /// Hands what `zone` says of a name to `then`; `apex` is where the zone's name begins in it.
-    fn with_zone(
-        &self,
-        zone: &Zone,
-        kind: u16,
-        apex: usize,
-        admitted: bool,
-        then: impl FnOnce(Said<'_>) -> Outcome,
-    ) -> Outcome {
-        let standard = self.policy.standard();
-        if !admitted {
-            return then(zone.denial(standard));
-        }
-        match self.policy.alias(zone) {
-            Some(alias) => {
-                then(zone.answer(kind, apex == 0, alias.near(crate::client::Whereabouts::default()), standard))
+        let asked = Asked { name: chain.name(query), ..Asked::by(query) };
+        if let Some(hit) = self.upstream.cached(route, asked, now) {
+            if chain.is_empty() {
+                self.counts.hits.add(1);
             }
-            None => then(Said::Silence),
+            return self.forwarded(asking, chain, &hit.answer, hit.age, out);
+        }
+        match asked.to_question() {
+            Some(question) => Step::Onward(question, Arc::clone(route)),
+            None => Step::Ended(self.silent()),
         }
     }
 
-    /// The query leaves the hall to wait for a resolver.
-    fn forward(
-        &self,
-        query: &Query<'_>,
-        client: SocketAddr,
-        transport: Transport,
-        route: &Arc<Route>,
-        now: Instant,
-    ) -> Outcome {
-        let Some(question) = Asked::by(query).to_question() else { return self.silent() };
-        self.counts.forwarded.add(1);
-        Outcome::Forward(Pending {
-            packet: query.essentials(),
-            client,
-            transport,
-            deadline: now + self.policy.timeout(),
-            question,
-            route: Arc::clone(route),
-        })
+    /// What a resolver said, `age` seconds ago; its CNAMEs up to the first that enters a zone, where one does.
+    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, age: u32, out: &mut [u8]) -> Step {
+        let aliases = answer.aliases();
+        let enters = |alias: &Alias| {
+            let decision = self.policy.decide(alias.target.as_wire(), asking.who);
+            !matches!(decision, Decision::Route(_))
+        };
+        match aliases.iter().take(MAX_CHAIN).position(enters) {
+            Some(entrance) => {
+                let aged = |alias: &Alias| Alias { ttl: alias.ttl.saturating_sub(age), ..alias.clone() };
+                Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
+            }
+            None if chain.links.len() + aliases.len() > MAX_CHAIN => {
+                Step::Ended(self.write(asking.query, asking.transport, &endless(), Placement::FRESH, out))
+            }
+            None => Step::Ended(self.end(asking, chain, answer, Placement { age, ..Placement::FRESH }, out)),
+        }
+    }
+
+    /// Writes the chain that was followed, and the answer at its end.
+    fn end(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, place: Placement, out: &mut [u8]) -> Outcome {
+        // What could not be had is no answer with a chain before it.
+        let failed = !matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
+        if chain.is_empty() || failed {
+            return self.write(asking.query, asking.transport, answer, place, out);
+        }
+        let whole = Answer::spliced(asking.query.name(), &chain.links, answer, place);
+        self.write(asking.query, asking.transport, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
     fn write(
@@ -291,14 +383,7 @@ impl Hall<'_> {
         Outcome::Reply(length)
     }
 
-    fn error(
-        &self,
-        query: &Query<'_>,
-        transport: Transport,
-        answer: impl std::borrow::Borrow<Answer>,
-        out: &mut [u8],
-    ) -> Outcome {
-        let answer = answer.borrow();
+    fn error(&self, query: &Query<'_>, transport: Transport, answer: &Answer, out: &mut [u8]) -> Outcome {
         let count = if answer.rcode() == rcode::REFUSED { &self.counts.refused } else { &self.counts.malformed };
         count.add(1);
         self.write(query, transport, answer, Placement::FRESH, out)
@@ -328,6 +413,11 @@ fn looping() -> Answer {
 /// For a query that finds no place to wait.
 fn overloaded() -> Answer {
     Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting"))
+}
+
+/// For a chain of CNAMEs and an answer that do not fit into one message.
+fn too_long() -> Answer {
+    Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the answer is too long for a message"))
 }
 
 /// For a chain of CNAMEs that is too long or goes round.

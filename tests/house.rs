@@ -210,7 +210,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "way_back",
-        rooms: &["metrics", "responder", "upstream::exchange::Deliver", "wire"],
+        rooms: &["metrics", "responder", "upstream::exchange::Again", "upstream::exchange::Deliver", "wire"],
         crates: &["nix", "tokio", "tracing"],
         powers: &[Sockets],
         rule: "the way back sends what the responder wrote",

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -32,6 +33,8 @@ struct Endpoint {
     /// Seconds.
     ttl: u32,
     answers: ArcSwap<Answers>,
+    /// Names that are an alias to it are looked for elsewhere, as if they were not configured.
+    away: AtomicBool,
 }
 
 /// What is known of an endpoint's addresses.
@@ -55,8 +58,6 @@ pub enum Standing<'a> {
 /// What one endpoint answers at this moment.
 #[derive(Debug)]
 pub struct Answers {
-    /// Names that are an alias to it are looked for elsewhere, as if they were not configured.
-    pub away: bool,
     /// For clients of no Availability Zone in particular.
     anywhere: AnswerSet,
     /// For those of each Availability Zone; empty where that makes no difference.
@@ -83,6 +84,7 @@ impl Endpoints {
             affinity: endpoint.affinity,
             ttl: endpoint.ttl,
             answers: ArcSwap::from_pointee(Answers::of(Standing::NotReady, &Ground::default())),
+            away: AtomicBool::new(false),
         });
         let dns64 = config.subnets.iter().any(|subnet| subnet.dns64);
         let endpoints = Self { list: list.collect(), az_ids: config.az_ids(), dns64 };
@@ -110,6 +112,12 @@ impl Endpoints {
         let az_ids = if endpoint.affinity == Affinity::SameAz { &*self.az_ids } else { &[] };
         let ground = Ground { az_ids, ttl: endpoint.ttl, dns64: self.dns64 };
         endpoint.answers.store(Arc::new(Answers::of(standing, &ground)));
+        endpoint.away.store(standing == Standing::Away, Relaxed);
+    }
+
+    /// Whether names that are an alias to endpoint `index` are to be looked for elsewhere.
+    pub fn is_away(&self, index: usize) -> bool {
+        self.list.get(index).is_none_or(|endpoint| endpoint.away.load(Relaxed))
     }
 }
 
@@ -139,11 +147,7 @@ impl Answers {
         let unknown = [v4_unknown, v6_unknown];
         let near = |az: &String| AnswerSet::of(&nearest(addresses, az), unknown, ground);
         let all: Vec<IpAddr> = addresses.iter().map(|address| address.ip).collect();
-        Self {
-            away: standing == Standing::Away,
-            anywhere: AnswerSet::of(&all, unknown, ground),
-            by_az: ground.az_ids.iter().map(near).collect(),
-        }
+        Self { anywhere: AnswerSet::of(&all, unknown, ground), by_az: ground.az_ids.iter().map(near).collect() }
     }
 
     /// What clients at `whereabouts` get.
@@ -170,7 +174,11 @@ impl AnswerSet {
             [] => unknown.then(not_ready),
             _ => Some(records(family, ground.ttl).rotating(octets).build()),
         };
-        let made: Vec<IpAddr> = v4.iter().filter_map(|address| Some(dns64::synthesise(*address)?.into())).collect();
+        let made = v4.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(dns64::synthesise(*v4).into()),
+            IpAddr::V6(_) => None,
+        });
+        let made: Vec<IpAddr> = made.collect();
         let synthesise = ground.dns64 && v6.is_empty() && !v6_unknown && !made.is_empty();
         // RFC 6147 section 5.1.7: no longer than the negative answer that it stands for.
         let synthesised = || records(&made, ground.ttl.min(NEGATIVE_TTL)).rotating(16).build();

@@ -42,8 +42,21 @@ const STREAMS: u64 = 1 << 32;
 
 /// Takes answers to those who waited for them. Called on the forwarder's thread: it must not block.
 pub trait Deliver<W> {
-    /// Delivers and leaves `answered` empty.
-    fn deliver(&mut self, answered: &mut Vec<(W, Arc<Answer>)>);
+    /// Delivers and leaves `answered` empty. Those whom an answer leads to another question go into `again`.
+    fn deliver(&mut self, answered: &mut Vec<(W, Arc<Answer>)>, now: Instant, again: &mut Vec<Again<W>>);
+}
+
+/// A question for one who waits already.
+#[derive(Debug)]
+pub struct Again<W> {
+    /// What to ask.
+    pub question: Question,
+    /// Whom.
+    pub route: Arc<Route>,
+    /// When the waiter must have its answer.
+    pub deadline: Instant,
+    /// Who waits.
+    pub waiter: W,
 }
 
 /// The way to the forwarder, for any thread. When the last is gone the forwarder ends.
@@ -260,24 +273,39 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     /// Does what the forwarder decided, and delivers the answers it has.
     fn carry_out(&mut self) {
-        // What fails here may make the forwarder decide anew, so it goes on until there is nothing left to do.
-        while !self.forwarder.actions().is_empty() {
-            for action in std::mem::take(self.forwarder.actions()) {
-                match action {
-                    Action::Open { socket, resolver } => self.open(socket, resolver),
-                    Action::Send { socket, message } => self.send(socket, &message),
-                    Action::Close { socket } => self.close(socket),
-                    Action::Fetch { flight, resolver, message, until } => self.fetch(flight, resolver, &message, until),
+        // What fails here may make the forwarder decide anew, and an answer may lead to another question, so it goes on
+        // until there is nothing left to do.
+        loop {
+            while !self.forwarder.actions().is_empty() {
+                for action in std::mem::take(self.forwarder.actions()) {
+                    match action {
+                        Action::Open { socket, resolver } => self.open(socket, resolver),
+                        Action::Send { socket, message } => self.send(socket, &message),
+                        Action::Close { socket } => self.close(socket),
+                        Action::Fetch { flight, resolver, message, until } => {
+                            self.fetch(flight, resolver, &message, until);
+                        }
+                    }
                 }
             }
+            if self.forwarder.answered().is_empty() {
+                return;
+            }
+            self.deliver_answers();
         }
-        let answered = self.forwarder.answered();
-        if !answered.is_empty() {
-            let count = answered.len();
-            self.deliver.deliver(answered);
-            answered.clear();
-            // Only now: a server that stops when nobody waits must not stop before the last reply is sent.
-            self.upstream.delivered(count);
+    }
+
+    /// Hands over the answers that have come, and asks what they lead to.
+    fn deliver_answers(&mut self) {
+        let (answered, now) = (self.forwarder.answered(), Instant::now());
+        let waiting = answered.len();
+        let mut again = Vec::new();
+        self.deliver.deliver(answered, now, &mut again);
+        answered.clear();
+        // Only now: a server that stops when nobody waits must not stop before the last reply is sent.
+        self.upstream.delivered(waiting.saturating_sub(again.len()));
+        for Again { question, route, deadline, waiter } in again {
+            self.forwarder.ask(question, route, deadline, waiter, now);
         }
     }
 

@@ -8,14 +8,15 @@ pub(crate) mod datagrams;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
 use crate::metrics::Counts;
-use crate::responder::{Pending, Responder};
-use crate::upstream::exchange::Deliver;
+use crate::responder::{Outcome, Pending, Responder};
+use crate::upstream::exchange::{Again, Deliver};
 use crate::wire::Answer;
 use crate::wire::query::MAX_TCP;
 
@@ -67,25 +68,15 @@ pub struct Door {
 }
 
 impl Deliver<Waiting> for Door {
-    /// Replies to each of `answered`, which is empty afterwards.
-    fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>) {
+    /// Replies to each of `answered`, which is empty afterwards, or asks again for it.
+    fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>, now: Instant, again: &mut Vec<Again<Waiting>>) {
         // Replies of one socket leave together.
         answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
-        for (Waiting { pending, way_back }, answer) in answered.drain(..) {
-            match way_back {
-                WayBack::Udp { socket, asked } => self.post(&socket, asked, &pending, &answer),
-                // The place was kept when the query came, so there is nothing to wait for.
-                WayBack::Tcp(place) => {
-                    if let Some(reply) = self.write(&pending, &answer) {
-                        place.send(reply);
-                    }
-                }
-                WayBack::Caller(caller) => {
-                    if let Some(reply) = self.write(&pending, &answer) {
-                        // An error is a caller who has gone.
-                        let _ = caller.send(reply);
-                    }
-                }
+        for (waiting, answer) in answered.drain(..) {
+            if let Some(waiter) = self.take_back(waiting, &answer, now) {
+                let Pending { question, route, deadline, .. } = &waiter.pending;
+                let (question, route, deadline) = (question.clone(), Arc::clone(route), *deadline);
+                again.push(Again { question, route, deadline, waiter });
             }
         }
         self.send();
@@ -99,19 +90,50 @@ impl Door {
         Self { responder, outbox: Outbox::new(), socket: None, envelopes: Envelopes::hurried(), long }
     }
 
-    /// Puts a reply with those that leave by the same socket.
-    fn post(&mut self, socket: &Arc<UdpSocket>, asked: Option<Asked>, pending: &Pending, answer: &Answer) {
+    /// Takes one reply back to who asked; returns a query that must wait for more.
+    fn take_back(&mut self, waiting: Waiting, answer: &Answer, now: Instant) -> Option<Waiting> {
+        let Waiting { pending, way_back } = waiting;
+        let (pending, way_back) = match way_back {
+            WayBack::Udp { socket, asked } => {
+                let pending = self.post(&socket, asked, pending, answer, now)?;
+                (pending, WayBack::Udp { socket, asked })
+            }
+            // The place was kept when the query came, so there is nothing to wait for.
+            WayBack::Tcp(place) => match self.write(pending, answer, now) {
+                Ok(reply) => return reply.map(|reply| place.send(reply)).and(None),
+                Err(pending) => (*pending, WayBack::Tcp(place)),
+            },
+            // An error is a caller who has gone.
+            WayBack::Caller(caller) => match self.write(pending, answer, now) {
+                Ok(reply) => return reply.map(|reply| caller.send(reply)).and(None),
+                Err(pending) => (*pending, WayBack::Caller(caller)),
+            },
+        };
+        Some(Waiting { pending, way_back })
+    }
+
+    /// Puts a reply with those that leave by the same socket; gives back a query that must wait for more.
+    fn post(
+        &mut self,
+        socket: &Arc<UdpSocket>,
+        asked: Option<Asked>,
+        pending: Pending,
+        answer: &Answer,
+        now: Instant,
+    ) -> Option<Pending> {
         let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
         if elsewhere || self.outbox.is_full() {
             self.send();
         }
+        let client = pending.client();
         let Self { responder, outbox, .. } = self;
-        let length = shielded(|| responder.finish(pending, answer, outbox.space())).unwrap_or_else(|| {
-            regret(responder.counts());
-            0
-        });
-        outbox.keep(length, pending.client(), asked);
+        match finish(responder, pending, answer, now, outbox.space()) {
+            Outcome::Reply(length) => outbox.keep(length, client, asked),
+            Outcome::Forward(pending) => return Some(pending),
+            Outcome::Drop => {}
+        }
         self.socket.get_or_insert_with(|| Arc::clone(socket));
+        None
     }
 
     /// Sends what the outbox holds.
@@ -123,15 +145,22 @@ impl Door {
         }
     }
 
-    /// The reply that is no datagram; none if there shall be none.
-    fn write(&mut self, pending: &Pending, answer: &Answer) -> Option<Vec<u8>> {
-        let Self { responder, long, .. } = self;
-        let length = shielded(|| responder.finish(pending, answer, long)).or_else(|| {
-            regret(responder.counts());
-            None
-        })?;
-        long.get(..length).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec)
+    /// The reply that is no datagram, if there shall be one; or the query, which must wait for more.
+    fn write(&mut self, pending: Pending, answer: &Answer, now: Instant) -> Result<Option<Vec<u8>>, Box<Pending>> {
+        match finish(&mut self.responder, pending, answer, now, &mut self.long) {
+            Outcome::Reply(length) => Ok(self.long.get(..length).map(<[u8]>::to_vec)),
+            Outcome::Forward(pending) => Err(Box::new(pending)),
+            Outcome::Drop => Ok(None),
+        }
     }
+}
+
+/// [`Responder::finish`], shielded.
+fn finish(responder: &mut Responder, pending: Pending, answer: &Answer, now: Instant, out: &mut [u8]) -> Outcome {
+    shielded(|| responder.finish(pending, answer, now, out)).unwrap_or_else(|| {
+        regret(responder.counts());
+        Outcome::Drop
+    })
 }
 
 /// Does the work for one query; `None` if it panicked, which is to be [`regret`]ted. That costs this query its reply, and

@@ -4,6 +4,8 @@
 //! of it: the client's own id, question, RD and CD (RFC 1035 section 4.1.1), TTLs less the answer's age, an OPT of
 //! ours if the query had one (RFC 6891 section 6.1.1), and TC where the client takes no more (RFC 2181 section 9).
 
+mod splice;
+
 use std::borrow::Cow;
 
 use super::Name;
@@ -22,8 +24,8 @@ pub struct Answer {
     body: Box<[u8]>,
     /// Where in `body` the TTLs are that count down: all but RRSIG's original TTL and SOA's MINIMUM.
     ttls: Box<[u16]>,
-    /// Where in `body` pointers are that mean the zone's own name.
-    owners: Box<[u16]>,
+    /// Where in `body` pointers are that mean the zone's own name, not the name asked.
+    apexes: Box<[u16]>,
     /// Octets of each record of the answer section if they are of one size and take turns to be first; else 0.
     stride: u16,
     /// The chain of CNAMEs that begins at the question (RFC 1034 section 3.6.2).
@@ -87,15 +89,15 @@ pub enum Section {
 pub struct Placement {
     /// Seconds since the answer was made.
     pub age: u32,
-    /// Where in the message the zone's name begins: in the question, or in the target of a CNAME before.
-    pub owner: u16,
+    /// Where in the name that is answered the zone's name begins.
+    pub apex: u16,
     /// Which record of a rotating set is first, modulo their number.
     pub turn: u32,
 }
 
 impl Placement {
-    /// A fresh answer about the question's own name.
-    pub const FRESH: Self = Self { age: 0, owner: HEADER as u16, turn: 0 };
+    /// A fresh answer.
+    pub const FRESH: Self = Self { age: 0, apex: 0, turn: 0 };
 }
 
 impl Answer {
@@ -123,7 +125,7 @@ impl Answer {
     pub fn footprint(&self) -> usize {
         let aliases: usize = self.aliases.iter().map(|alias| size_of::<Alias>() + alias.target.as_wire().len()).sum();
         let errors: usize = self.errors.iter().map(|error| size_of::<ExtendedError>() + error.text.len()).sum();
-        size_of::<Self>() + self.body.len() + 2 * (self.ttls.len() + self.owners.len()) + aliases + errors
+        size_of::<Self>() + self.body.len() + 2 * (self.ttls.len() + self.apexes.len()) + aliases + errors
     }
 
     /// Lifts every TTL below `least` seconds to it.
@@ -205,49 +207,12 @@ impl Answer {
                 }
             }
         }
-        if usize::from(place.owner) != HEADER {
-            for &at in &self.owners {
+        if place.apex > 0 {
+            for &at in &self.apexes {
                 if let Some(pointer) = out.get_mut(usize::from(at)..).and_then(<[u8]>::first_chunk_mut) {
-                    *pointer = pointer_to(place.owner);
+                    *pointer = pointer_to(HEADER as u16 + place.apex);
                 }
             }
-        }
-    }
-
-    /// The answer to a question whose chain of CNAMEs enters a zone: the links up to the target inside it, then what
-    /// the zone says of that target. `links` must hold at least one; `question_name` is in wire form; `apex` is the
-    /// offset in the last target at which the zone's name begins. What is true only of the whole chain (AD) goes.
-    pub fn spliced(question_name: &[u8], links: &[Alias], age: u32, zone: &Self, apex: usize, turn: u32) -> Self {
-        let mut body = Vec::with_capacity(512);
-        let mut ttls = Vec::with_capacity(links.len() + zone.ttls.len());
-        let start = HEADER + question_name.len() + 4;
-        let mut owner = HEADER as u16;
-        for Alias { target, ttl } in links {
-            body.extend(pointer_to(owner));
-            body.extend(kind::CNAME.to_be_bytes());
-            body.extend(CLASS_IN.to_be_bytes());
-            ttls.push(body.len() as u16);
-            body.extend(ttl.saturating_sub(age).to_be_bytes());
-            body.extend((target.as_wire().len() as u16).to_be_bytes());
-            owner = (start + body.len()) as u16;
-            body.extend(target.as_wire());
-        }
-        let joint = body.len();
-        body.resize(joint + zone.body.len(), 0);
-        let place = Placement { age: 0, owner: owner + apex as u16, turn };
-        zone.write_records(place, body.get_mut(joint..).unwrap_or_default());
-        ttls.extend(zone.ttls.iter().map(|at| at + joint as u16));
-        let [answers, authority, additional] = zone.counts;
-        Self {
-            rcode: zone.rcode,
-            authentic: false,
-            counts: [answers + links.len() as u16, authority, additional],
-            body: body.into(),
-            ttls: ttls.into(),
-            owners: Box::default(),
-            stride: 0,
-            aliases: Box::default(),
-            errors: zone.errors.clone(),
         }
     }
 }
@@ -261,7 +226,7 @@ pub struct Builder {
     counts: [u16; 3],
     body: Vec<u8>,
     ttls: Vec<u16>,
-    owners: Vec<u16>,
+    apexes: Vec<u16>,
     stride: u16,
     aliases: Vec<Alias>,
     errors: Vec<ExtendedError>,
@@ -276,18 +241,20 @@ impl Builder {
             counts: [0; 3],
             body: Vec::new(),
             ttls: Vec::new(),
-            owners: Vec::new(),
+            apexes: Vec::new(),
             stride: 0,
             aliases: Vec::new(),
             errors: Vec::new(),
         }
     }
 
-    /// Adds a record of class IN that the zone's own name owns; `ttl` in seconds. Sections must be filled in wire
-    /// order.
+    /// Adds a record of class IN; `ttl` in seconds. In the answer section the name asked owns it, elsewhere the zone's
+    /// own name. Sections must be filled in wire order, with at most 65,535 octets in all.
     #[must_use]
     pub fn record(mut self, section: Section, kind: u16, ttl: u32, rdata: &[u8]) -> Self {
-        self.owners.push(self.body.len() as u16);
+        if section != Section::Answer {
+            self.apexes.push(self.body.len() as u16);
+        }
         self.body.extend(pointer_to(HEADER as u16));
         self.body.extend(kind.to_be_bytes());
         self.body.extend(CLASS_IN.to_be_bytes());
@@ -333,7 +300,7 @@ impl Builder {
             counts: self.counts,
             body: self.body.into(),
             ttls: self.ttls.into(),
-            owners: self.owners.into(),
+            apexes: self.apexes.into(),
             stride: self.stride,
             aliases: self.aliases.into(),
             errors: self.errors.into(),
@@ -370,13 +337,13 @@ fn write_opt(dnssec_ok: bool, code: u16, errors: &[ExtendedError], out: &mut [u8
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use hickory_proto::op::Message;
 
     use super::super::query::{Decoded, Transport, decode};
     use super::*;
 
-    fn query(text: &str, flags: [u8; 2], opt: bool) -> Vec<u8> {
+    pub(in crate::wire::answer) fn query(text: &str, flags: [u8; 2], opt: bool) -> Vec<u8> {
         let name: Name = text.parse().unwrap();
         let mut packet = vec![1, 2, flags[0], flags[1], 0, 1, 0, 0, 0, 0, 0, u8::from(opt)];
         packet.extend(name.as_wire().to_ascii_uppercase());
@@ -387,7 +354,7 @@ mod tests {
         packet
     }
 
-    fn reply(answer: &Answer, packet: &[u8], place: Placement) -> (Vec<u8>, Message) {
+    pub(in crate::wire::answer) fn reply(answer: &Answer, packet: &[u8], place: Placement) -> (Vec<u8>, Message) {
         let Decoded::Query(query) = decode(packet) else { panic!() };
         let mut out = [0; 4096];
         let length = answer.write(&query, place, query.limit(Transport::Udp), &mut out);
@@ -439,7 +406,7 @@ mod tests {
     fn the_zones_name_is_pointed_to_where_it_stands() {
         let soa = Builder::new(3).record(Section::Authority, kind::NS, 60, b"\x01n\x00").build();
         let (_, message) =
-            reply(&soa, &query("x.y.zone.example", [1, 0], false), Placement { owner: 16, ..Placement::FRESH });
+            reply(&soa, &query("x.y.zone.example", [1, 0], false), Placement { apex: 4, ..Placement::FRESH });
         assert_eq!(message.authorities[0].name.to_string(), "ZONE.EXAMPLE.");
     }
 
@@ -476,27 +443,5 @@ mod tests {
         assert_eq!((bytes[3] & 15, bytes[bytes.len() - 6]), (0, 1));
         let (bytes, _) = reply(&answer, &query("a.example", [1, 0], false), Placement::FRESH);
         assert_eq!(bytes[3] & 15, 2);
-    }
-
-    #[test]
-    fn a_chain_ends_in_what_the_zone_says() {
-        let links = [
-            Alias { target: "one.example".parse().unwrap(), ttl: 50 },
-            Alias { target: "deep.zone.example".parse().unwrap(), ttl: 9 },
-        ];
-        let zone = Builder::new(3).record(Section::Authority, kind::NS, 60, b"\x01n\x00").build();
-        let name: Name = "www.example".parse().unwrap();
-        let spliced = Answer::spliced(name.as_wire(), &links, 10, &zone, 5, 0);
-        let (_, message) = reply(&spliced, &query("www.example", [1, 0], false), Placement::FRESH);
-        let shown: Vec<_> = message.answers.iter().chain(&message.authorities).map(ToString::to_string).collect();
-        assert_eq!(
-            shown,
-            [
-                "WWW.EXAMPLE. 40 IN CNAME one.example.",
-                "one.example. 0 IN CNAME deep.zone.example.",
-                "zone.example. 60 IN NS n."
-            ]
-        );
-        assert_eq!(message.metadata.response_code.low(), 3);
     }
 }

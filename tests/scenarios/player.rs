@@ -185,9 +185,7 @@ impl Player {
             }
             Outcome::Forward(pending) => {
                 self.waiting.push(client);
-                let (question, route, until) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
-                let waiter = Waiter { pending, query: query.clone() };
-                self.forwarder.ask(question, route, until, waiter, self.now);
+                self.forward(pending, query.clone());
                 self.carry_out()?;
             }
         }
@@ -394,15 +392,32 @@ impl Player {
                 }
             }
         }
-        for (Waiter { pending, query }, answer) in std::mem::take(self.forwarder.answered()) {
+        let answered = std::mem::take(self.forwarder.answered());
+        if answered.is_empty() {
+            return Ok(());
+        }
+        for (Waiter { pending, query }, answer) in answered {
             let mut out = vec![0; 65_535];
-            let length = self.responder.finish(&pending, &answer, &mut out);
-            out.truncate(length);
+            let reply = match self.responder.finish(pending, &answer, self.now, &mut out) {
+                Outcome::Forward(pending) => {
+                    self.forward(pending, query);
+                    continue;
+                }
+                Outcome::Reply(length) => Some(out[..length].to_vec()),
+                Outcome::Drop => None,
+            };
             let waiting = self.waiting.iter().position(|client| *client == query.client);
             self.waiting.remove(waiting.ok_or("a client got a reply that did not wait for one")?);
-            self.delivered.push(Delivered { query, reply: (length > 0).then_some(out) });
+            self.delivered.push(Delivered { query, reply });
         }
-        Ok(())
+        // What a query was asked again for is to be done, too.
+        self.carry_out()
+    }
+
+    /// The query waits for a resolver.
+    fn forward(&mut self, pending: Pending, query: Query) {
+        let (question, route, until) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
+        self.forwarder.ask(question, route, until, Waiter { pending, query }, self.now);
     }
 
     /// `ADDRESS[:PORT]`, or one of phzd's own sockets.

@@ -83,7 +83,7 @@ fn read_and_write(bytes: &[u8], question: &Question) {
         let mut answer = std::sync::Arc::unwrap_or_clone(received.answer);
         answer.raise_ttls(5);
         for limit in [0, 20, 512, 1232, 65_535] {
-            let length = answer.write(&asked, Placement { age: 3, owner: 14, turn: 7 }, limit, &mut out);
+            let length = answer.write(&asked, Placement { age: 3, apex: 2, turn: 7 }, limit, &mut out);
             assert!(length <= limit && length <= out.len());
         }
     }
