@@ -10,7 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use phzd::config::{Addresses, Audience, Below, Cache, Checked, Config, File, KEYS, Machine, Others, Problems};
+use phzd::config::{
+    Addresses, Audience, Below, Cache, Checked, Config, File, HealthCheck, KEYS, Machine, Others, Problems,
+};
 
 fn machine() -> Machine {
     let addresses = ["127.0.0.1", "::1", "172.31.1.5"].map(|ip| ip.parse().expect("an address"));
@@ -250,12 +252,26 @@ fn the_defaults_in_the_installed_file_are_the_real_ones() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("phzd.toml"), uncommented()).unwrap();
     fs::write(folder.path().join("buckets.txt"), "yyyyy-bucket\n").unwrap();
+    fs::write(folder.path().join("internal.example.zone"), "web A 172.31.1.21\n").unwrap();
     let (shown, _) = File::load(&folder.path().join("phzd.toml")).check(&machine()).unwrap_or_else(|it| panic!("{it}"));
     let (real, _) = File::load(Path::new(INSTALLED)).check(&machine()).unwrap();
     assert_eq!(shown.server, real.server);
     assert_eq!(shown.upstream, real.upstream);
     assert_eq!(shown.cache, real.cache);
     assert_eq!(shown.vpc.resolvers, real.vpc.resolvers);
-    assert_eq!(shown.endpoints[0].ttl, real.endpoints[0].ttl);
+    assert_eq!(shown.endpoints[0], real.endpoints[0]);
+    let health = HealthCheck { port: 443, interval: Duration::from_secs(10), failures: 3, successes: 2 };
+    assert_eq!(shown.endpoints[1].health_check, Some(health));
+    let defaults = "[[endpoint]]\nname = \"x\"\naddresses = [\"172.31.1.9\"]\nhealth-check = \"tcp:443\"\n";
+    let defaults = format!("[vpc]\ncidrs = [\"172.31.0.0/16\"]\n{defaults}");
+    let (defaults, _) = File::parse("x", &defaults).check(&machine()).unwrap_or_else(|it| panic!("{it}"));
+    assert_eq!(defaults.endpoints[0].health_check, Some(health));
+    let by_default =
+        |key: &str| uncommented().lines().filter(|line| !line.starts_with(key)).collect::<Vec<_>>().join("\n");
+    for key in ["except-aws", "path-style", "dns64"] {
+        fs::write(folder.path().join("phzd.toml"), by_default(key)).unwrap();
+        let without = File::load(&folder.path().join("phzd.toml")).check(&machine()).unwrap().0;
+        assert_eq!((&without.zones, &without.subnets), (&shown.zones, &shown.subnets), "{key}");
+    }
     assert_eq!((shown.buckets[0].others, shown.buckets[0].below), (real.buckets[0].others, real.buckets[0].below));
 }

@@ -79,8 +79,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "config",
-        // The names that S3 allows are zone::bucket's knowledge.
-        rooms: &["wire", "zone::bucket"],
+        // The names that S3 allows are zone::bucket's knowledge, those of other services zone::service's.
+        rooms: &["wire", "zone::bucket", "zone::service"],
         crates: &["foldhash", "ipnet", "toml"],
         powers: &[],
         rule: "config judges texts: files are read in load.rs, the machine is looked at in machine.rs",
@@ -91,6 +91,13 @@ const ROOMS: &[Room] = &[
         crates: &[],
         powers: &[Files],
         rule: "config/load reads files and judges nothing",
+    },
+    Room {
+        at: "config/presentation",
+        rooms: &["wire"],
+        crates: &["domain"],
+        powers: &[],
+        rule: "config/presentation reads record data and knows no file",
     },
     Room {
         at: "config/machine",
@@ -119,6 +126,13 @@ const ROOMS: &[Room] = &[
         crates: &[],
         powers: &[],
         rule: "zone/bucket knows names alone, so that config can use it",
+    },
+    Room {
+        at: "zone/service",
+        rooms: &["wire", "zone::bucket"],
+        crates: &[],
+        powers: &[],
+        rule: "zone/service knows names alone, so that config can use it",
     },
     Room {
         at: "endpoint",
@@ -235,13 +249,6 @@ const ROOMS: &[Room] = &[
         crates: &["clap", "hickory_proto", "rand", "socket2", "tokio", "tracing", "tracing_subscriber"],
         powers: &[Clock, Sockets, Threads, Files, Process, Print],
         rule: "a command is a file",
-    },
-    Room {
-        at: "stand_in",
-        rooms: &[],
-        crates: &["async_trait", "hickory_proto", "hickory_server", "tokio"],
-        powers: &[Sockets],
-        rule: "the stand-in is no part of the service",
     },
     Room {
         at: "stand_in",

@@ -3,13 +3,21 @@
 //! A mistake never ends the judging. What depends on a value that is wrong is left out silently, so that each
 //! mistake is told once and where it was made.
 
+mod access;
 mod address;
 mod audience;
 mod bucket;
+mod claim;
+mod endpoint;
 mod network;
 mod rule;
+mod well_known;
+mod zone;
 
 use std::time::Duration;
+
+use claim::Meant;
+use endpoint::Surroundings;
 
 use super::file::{File, Origin, Written};
 use super::limit::{self, Limit};
@@ -68,9 +76,29 @@ impl Judge<'_> {
             timeout: Duration::from_millis(self.number(&self.file.upstream.timeout_ms, limit::TIMEOUT).into()),
         };
         let cache = self.cache();
-        let endpoints = self.endpoints(&ground);
-        let buckets = self.buckets(&ground);
-        let rules = self.rules(&listen, &buckets);
+        let rules = self.rules(&listen);
+        let owned = ground.owned();
+        let around = Surroundings {
+            ground: &ground,
+            owned: &owned,
+            rules: &rules,
+            resolvers: vpc.as_ref().map(|vpc| vpc.resolvers.clone()).unwrap_or_default(),
+            az_ids: self.az_ids(),
+        };
+        let (endpoints, private_dns) = self.endpoints(&around);
+        let mut claims = self.buckets(&ground, &owned);
+        claims.extend(self.zones(&ground, &owned));
+        claims.extend(private_dns);
+        self.compare(&claims, &owned);
+        self.warn_of_hidden(&rules, &claims);
+        self.warn_of_wide_zones(&claims, &rules);
+        let (mut buckets, mut zones) = (Vec::new(), Vec::new());
+        for claim in claims {
+            match claim.meant()? {
+                Meant::Bucket(bucket) => buckets.push(bucket),
+                Meant::Zone(zone) => zones.push(zone),
+            }
+        }
         Some(Config {
             server,
             vpc: vpc?,
@@ -78,8 +106,8 @@ impl Judge<'_> {
             cache,
             subnets: ground.subnets()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
-            buckets: buckets.into_iter().map(bucket::Judged::meant).collect::<Option<_>>()?,
-            zones: Vec::new(),
+            buckets,
+            zones,
             rules: rules.into_iter().collect::<Option<_>>()?,
         })
     }

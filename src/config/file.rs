@@ -39,6 +39,9 @@ impl From<&str> for Written<String> {
 /// A list of texts.
 pub type List = Written<Vec<Written<String>>>;
 
+/// Texts under names of the user's own.
+pub type Pairs = Written<Vec<(Written<String>, Written<String>)>>;
+
 impl<const N: usize> From<[&str; N]> for List {
     fn from(values: [&str; N]) -> Self {
         values.map(Into::into).to_vec().into()
@@ -71,6 +74,8 @@ pub struct File {
     pub endpoints: Vec<Endpoint>,
     /// Every `[[bucket]]`.
     pub buckets: Vec<Bucket>,
+    /// Every `[[zone]]`.
+    pub zones: Vec<Zone>,
     /// Every `[[rule]]`.
     pub rules: Vec<Rule>,
     /// The texts it was read from, in the order of reading; empty in code.
@@ -82,7 +87,7 @@ pub struct File {
 }
 
 impl File {
-    /// Reads one TOML text; `name` is what messages call it, and names files are looked for beside it. Mistakes are
+    /// Reads one TOML text; `name` is what messages call it, and relative paths begin beside it. Mistakes are
     /// kept for [`File::check`].
     pub fn parse(name: &str, text: &str) -> Self {
         super::load::parse(name, text)
@@ -129,6 +134,8 @@ pub struct Vpc {
     pub behind_self: Option<List>,
     /// `ADDRESS[:PORT]`.
     pub resolvers: Option<List>,
+    /// Availability Zones: name in this account, and id.
+    pub az_ids: Option<Pairs>,
 }
 
 /// `[upstream]` as written.
@@ -162,6 +169,8 @@ pub struct Subnet {
     pub cidr: Option<List>,
     /// Availability Zone id.
     pub az_id: Option<Written<String>>,
+    /// Whether AAAA are made of A.
+    pub dns64: Option<Written<bool>>,
 }
 
 /// `[[endpoint]]` as written.
@@ -173,8 +182,30 @@ pub struct Endpoint {
     pub name: Option<Written<String>>,
     /// Its network interfaces.
     pub addresses: Option<Written<Vec<Written<EndpointAddress>>>>,
+    /// Its DNS name, in place of `addresses`.
+    pub dns_name: Option<Written<String>>,
+    /// Which addresses a client is given.
+    pub affinity: Option<Written<String>>,
     /// Seconds.
     pub ttl: Option<Written<i64>>,
+    /// `off`, or `tcp:PORT`.
+    pub health_check: Option<Written<String>>,
+    /// Between health checks.
+    pub interval_seconds: Option<Written<i64>>,
+    /// So many checks that fail in a row make an address unhealthy.
+    pub failures: Option<Written<i64>>,
+    /// So many that succeed make it healthy again.
+    pub successes: Option<Written<i64>>,
+    /// What is answered when no address works.
+    pub when_down: Option<Written<String>>,
+    /// The service it is for: `com.amazonaws.REGION.SERVICE`.
+    pub service: Option<Written<String>>,
+    /// Names that are to resolve to it, or `private-dns`: those that AWS gives its service.
+    pub names: Option<List>,
+    /// Subnet names and CIDR blocks that have `names`.
+    pub allow: Option<List>,
+    /// What other clients get for `names`.
+    pub others: Option<Written<String>>,
 }
 
 /// One of an endpoint's `addresses`: an address alone, or `{ ip, az-id }`.
@@ -198,10 +229,18 @@ impl<const N: usize> From<[&str; N]> for Written<Vec<Written<EndpointAddress>>> 
 pub struct Bucket {
     /// Where the table is.
     pub origin: Origin,
-    /// Bucket names.
+    /// `bucket` or `access-point`.
+    pub kind: Option<Written<String>>,
+    /// Bucket names, or `*` alone for every bucket of the region.
     pub names: Option<List>,
     /// A file of bucket names.
-    pub names_file: Option<Written<NamesFile>>,
+    pub names_file: Option<Written<NamedFile>>,
+    /// Buckets that `*` leaves public.
+    pub except: Option<List>,
+    /// Whether `*` leaves the buckets of AWS itself public.
+    pub except_aws: Option<Written<bool>>,
+    /// Whether `*` means the host of requests by path, too.
+    pub path_style: Option<Written<bool>>,
     /// Name of an endpoint.
     pub endpoint: Option<Written<String>>,
     /// Region of the buckets, if not the VPC's.
@@ -214,9 +253,44 @@ pub struct Bucket {
     pub below: Option<Written<String>>,
 }
 
-/// A file of bucket names, one a line, as it was read. Its lines are looked at where they lie: there may be a million.
+/// `[[zone]]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Zone {
+    /// Where the table is.
+    pub origin: Origin,
+    /// Its name.
+    pub name: Option<Written<String>>,
+    /// A zone file.
+    pub file: Option<Written<NamedFile>>,
+    /// Records, beside those of the file.
+    pub records: Option<Written<Vec<Written<Record>>>>,
+    /// Subnet names and CIDR blocks.
+    pub allow: Option<List>,
+    /// What other clients get.
+    pub others: Option<Written<String>>,
+    /// What names below it get that it does not have.
+    pub below: Option<Written<String>>,
+}
+
+/// One of a zone's `records`: a record set, or an alias to an endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Its owner: `@` is the zone's own name, and a name without a dot at its end is below that.
+    pub name: Option<Written<String>>,
+    /// `type`.
+    pub kind: Option<Written<String>>,
+    /// Seconds.
+    pub ttl: Option<Written<i64>>,
+    /// Data in presentation format, a record each.
+    pub values: Option<List>,
+    /// Name of an endpoint.
+    pub alias: Option<Written<String>>,
+}
+
+/// A file that a configuration names, as it was read: bucket names one a line, or a zone. Its text is looked at where it
+/// lies, since there may be a million lines.
 #[derive(Debug, Clone)]
-pub struct NamesFile {
+pub struct NamedFile {
     /// Its text, or why it could not be read.
     pub text: Result<Arc<Source>, Problem>,
     /// Every user of the machine may write it.

@@ -75,6 +75,22 @@ pub const MAX_NEGATIVE_TTL: Limit =
 /// `ttl` of an `[[endpoint]]`.
 pub const ENDPOINT_TTL: Limit =
     limit("endpoint.ttl", 60, 0, 86_400, "clients keep an address that is gone for as long");
+/// `interval-seconds` of an `[[endpoint]]`.
+pub const HEALTH_INTERVAL: Limit = limit(
+    "endpoint.interval-seconds",
+    10,
+    1,
+    3600,
+    "each check is a connection, and an address that is gone is answered for as long",
+);
+/// `failures` of an `[[endpoint]]`.
+pub const HEALTH_FAILURES: Limit =
+    limit("endpoint.failures", 3, 1, 100, "one lost packet is no failure, and a hundred take too long to notice");
+/// `successes` of an `[[endpoint]]`.
+pub const HEALTH_SUCCESSES: Limit =
+    limit("endpoint.successes", 2, 1, 100, "an address that comes and goes must not come and go in the answers");
+/// `ttl` of a `[[zone]]`'s record.
+pub const RECORD_TTL: Limit = limit("zone.ttl", 300, 0, i32::MAX as u32, "RFC 2181 section 8: a TTL has 31 bits");
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[
@@ -89,6 +105,10 @@ pub const LIMITS: &[Limit] = &[
     MAX_TTL,
     MAX_NEGATIVE_TTL,
     ENDPOINT_TTL,
+    HEALTH_INTERVAL,
+    HEALTH_FAILURES,
+    HEALTH_SUCCESSES,
+    RECORD_TTL,
 ];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From disk to [`File`]: the main file, its drop-in folder, and the names files they name.
+//! From disk to [`File`]: the main file, its drop-in folder, and the files they name.
 
 use std::fs;
 use std::io;
@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::{File, NamesFile};
+use super::file::{File, NamedFile};
 use super::problem::{Place, Problem, Source};
 use super::read;
 
-/// One text alone; names files are relative to where `name` says it is.
+/// One text alone; relative paths begin where `name` says it is.
 pub(super) fn parse(name: &str, text: &str) -> File {
     let mut file = File::default();
     read::read(&Source::new(name, text), folder_of(Path::new(name)), &mut file);
@@ -39,7 +39,7 @@ pub(super) fn load(path: &Path) -> File {
     file
 }
 
-impl NamesFile {
+impl NamedFile {
     /// Reads the file at `path`. If it cannot be read, [`File::check`] says so.
     pub fn read(path: &Path) -> Self {
         let hint = "its path begins in the folder of the file that names it, and phzd's user must be able to read it";

@@ -77,9 +77,11 @@ pub mod limit;
 mod load;
 mod machine;
 mod near;
+mod presentation;
 mod problem;
 mod read;
 mod syntax;
+mod zone_file;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

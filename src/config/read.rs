@@ -2,16 +2,15 @@
 //!
 //! serde's derived readers stop at the first mistake, and forget places where a table can be one of several things.
 
+mod value;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::file::{
-    Bucket, Cache, Endpoint, EndpointAddress, File, List, NamesFile, Origin, Rule, Server, Subnet, Upstream, Vpc,
-    Written,
-};
+use super::file::{Bucket, Cache, Endpoint, File, Origin, Rule, Server, Subnet, Upstream, Vpc, Zone};
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
 use super::syntax::{self, Broken};
@@ -30,17 +29,53 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "tcp-idle-seconds",
         ],
     ),
-    ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers"]),
+    ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers", "az-ids"]),
     ("[upstream]", &["timeout-ms"]),
     ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
-    ("[[subnet]]", &["name", "cidr", "az-id"]),
-    ("[[endpoint]]", &["name", "addresses", "ttl"]),
-    ("[[bucket]]", &["names", "names-file", "endpoint", "region", "allow", "others", "below"]),
+    ("[[subnet]]", &["name", "cidr", "az-id", "dns64"]),
+    (
+        "[[endpoint]]",
+        &[
+            "name",
+            "addresses",
+            "dns-name",
+            "affinity",
+            "ttl",
+            "health-check",
+            "interval-seconds",
+            "failures",
+            "successes",
+            "when-down",
+            "service",
+            "names",
+            "allow",
+            "others",
+        ],
+    ),
+    (
+        "[[bucket]]",
+        &[
+            "names",
+            "names-file",
+            "kind",
+            "endpoint",
+            "region",
+            "allow",
+            "others",
+            "below",
+            "except",
+            "except-aws",
+            "path-style",
+        ],
+    ),
+    ("[[zone]]", &["name", "file", "records", "allow", "others", "below"]),
     ("[[rule]]", &["domain", "targets"]),
 ];
 
 /// The keys of an endpoint's address that is written as a table.
 const ADDRESS_KEYS: &[&str] = &["ip", "az-id"];
+/// The keys of a zone's record.
+const RECORD_KEYS: &[&str] = &["name", "type", "ttl", "values", "alias"];
 
 /// Reads `source` into `file`, after what is there. Relative paths begin at `folder`.
 pub(super) fn read(source: &Arc<Source>, folder: &Path, file: &mut File) {
@@ -84,7 +119,7 @@ struct Reader<'a> {
     folder: &'a Path,
     broken: &'a Broken,
     problems: Vec<Problem>,
-    /// The names files read on the way.
+    /// The files that were read on the way.
     sources: Vec<Arc<Source>>,
 }
 
@@ -99,6 +134,7 @@ impl<'a> Reader<'a> {
                 "subnet" => self.several(&entry, |this, table| file.subnets.push(this.subnet(table))),
                 "endpoint" => self.several(&entry, |this, table| file.endpoints.push(this.endpoint(table))),
                 "bucket" => self.several(&entry, |this, table| file.buckets.push(this.bucket(table))),
+                "zone" => self.several(&entry, |this, table| file.zones.push(this.zone(table))),
                 "rule" => self.several(&entry, |this, table| file.rules.push(this.rule(table))),
                 _ => self.unknown_table(&entry),
             }
@@ -129,6 +165,7 @@ impl<'a> Reader<'a> {
                 "self" => self.text(&entry, &mut into.self_address),
                 "behind-self" => self.list(&entry, &mut into.behind_self),
                 "resolvers" => self.list(&entry, &mut into.resolvers),
+                "az-ids" => self.pairs(&entry, &mut into.az_ids),
                 _ => self.unknown_key(&entry, "[vpc]"),
             }
         }
@@ -163,6 +200,7 @@ impl<'a> Reader<'a> {
             "name" => this.text(entry, &mut into.name),
             "cidr" => this.text_or_list(entry, &mut into.cidr),
             "az-id" => this.text(entry, &mut into.az_id),
+            "dns64" => this.flag(entry, &mut into.dns64),
             _ => this.unknown_key(entry, "[[subnet]]"),
         });
         into
@@ -173,7 +211,18 @@ impl<'a> Reader<'a> {
         into.origin = self.walk(table, |this, entry| match entry.key {
             "name" => this.text(entry, &mut into.name),
             "addresses" => this.addresses(entry, &mut into.addresses),
+            "dns-name" => this.text(entry, &mut into.dns_name),
+            "affinity" => this.text(entry, &mut into.affinity),
             "ttl" => this.number(entry, &mut into.ttl),
+            "health-check" => this.text(entry, &mut into.health_check),
+            "interval-seconds" => this.number(entry, &mut into.interval_seconds),
+            "failures" => this.number(entry, &mut into.failures),
+            "successes" => this.number(entry, &mut into.successes),
+            "when-down" => this.text(entry, &mut into.when_down),
+            "service" => this.text(entry, &mut into.service),
+            "names" => this.text_or_list(entry, &mut into.names),
+            "allow" => this.list(entry, &mut into.allow),
+            "others" => this.text(entry, &mut into.others),
             _ => this.unknown_key(entry, "[[endpoint]]"),
         });
         into
@@ -183,13 +232,31 @@ impl<'a> Reader<'a> {
         let mut into = Bucket::default();
         into.origin = self.walk(table, |this, entry| match entry.key {
             "names" => this.list(entry, &mut into.names),
-            "names-file" => this.names_file(entry, &mut into.names_file),
+            "names-file" => this.named_file(entry, &mut into.names_file),
+            "kind" => this.text(entry, &mut into.kind),
+            "except" => this.list(entry, &mut into.except),
+            "except-aws" => this.flag(entry, &mut into.except_aws),
+            "path-style" => this.flag(entry, &mut into.path_style),
             "endpoint" => this.text(entry, &mut into.endpoint),
             "region" => this.text(entry, &mut into.region),
             "allow" => this.list(entry, &mut into.allow),
             "others" => this.text(entry, &mut into.others),
             "below" => this.text(entry, &mut into.below),
             _ => this.unknown_key(entry, "[[bucket]]"),
+        });
+        into
+    }
+
+    fn zone(&mut self, table: &Table<'a>) -> Zone {
+        let mut into = Zone::default();
+        into.origin = self.walk(table, |this, entry| match entry.key {
+            "name" => this.text(entry, &mut into.name),
+            "file" => this.named_file(entry, &mut into.file),
+            "records" => this.records(entry, &mut into.records),
+            "allow" => this.list(entry, &mut into.allow),
+            "others" => this.text(entry, &mut into.others),
+            "below" => this.text(entry, &mut into.below),
+            _ => this.unknown_key(entry, "[[zone]]"),
         });
         into
     }
@@ -309,134 +376,6 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
-    }
-}
-
-/// Values.
-impl<'a> Reader<'a> {
-    /// Keeps a value that may be given once, over all files together.
-    fn once<T>(&mut self, entry: &Entry<'_>, into: &mut Option<Written<T>>, value: T) {
-        let place = self.place(entry.value);
-        match into {
-            Some(earlier) => self.push(
-                Problem::mistake(Some(&place), format!("{} is given twice", entry.key))
-                    .note(earlier.place.as_ref(), "the first is here")
-                    .hint("keep one of them"),
-            ),
-            None => *into = Some(Written { value, place: Some(place) }),
-        }
-    }
-
-    fn text(&mut self, entry: &Entry<'_>, into: &mut Option<Written<String>>) {
-        match entry.value.get_ref() {
-            DeValue::String(text) => self.once(entry, into, text.to_string()),
-            _ => self.wrong_type(entry, entry.value, "a text", "put it in double quotes"),
-        }
-    }
-
-    fn number(&mut self, entry: &Entry<'_>, into: &mut Option<Written<i64>>) {
-        match entry.value.get_ref() {
-            DeValue::Integer(digits) => {
-                // What does not fit 64 bits is beyond any bound, and told as such.
-                let beyond = if digits.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
-                let number = i64::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(beyond);
-                self.once(entry, into, number);
-            }
-            _ => self.wrong_type(entry, entry.value, "a whole number", "write only digits, without quotes or a unit"),
-        }
-    }
-
-    /// Lists add up over all files.
-    fn list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
-        let DeValue::Array(array) = entry.value.get_ref() else {
-            let hint = match entry.value.get_ref() {
-                DeValue::String(text) => format!("put it in brackets: {} = [{:?}]", entry.key, text.as_ref()),
-                _ => format!("write {} = [\"…\"]", entry.key),
-            };
-            return self.wrong_type(entry, entry.value, "a list of texts", &hint);
-        };
-        let mut texts = Vec::with_capacity(array.len());
-        for value in self.elements(array) {
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    texts.push(Written { value: text.to_string(), place: Some(self.place(value)) });
-                }
-                _ => self.wrong_type(entry, value, "made of texts", "put it in double quotes"),
-            }
-        }
-        self.add_up(entry, into, texts);
-    }
-
-    fn text_or_list(&mut self, entry: &Entry<'a>, into: &mut Option<List>) {
-        match entry.value.get_ref() {
-            DeValue::String(text) => {
-                let one = Written { value: text.to_string(), place: Some(self.place(entry.value)) };
-                self.add_up(entry, into, vec![one]);
-            }
-            _ => self.list(entry, into),
-        }
-    }
-
-    fn add_up<T>(&self, entry: &Entry<'_>, into: &mut Option<Written<Vec<T>>>, values: Vec<T>) {
-        let empty = || Written { value: Vec::new(), place: Some(self.place(entry.value)) };
-        into.get_or_insert_with(empty).value.extend(values);
-    }
-
-    fn addresses(&mut self, entry: &Entry<'a>, into: &mut Option<Written<Vec<Written<EndpointAddress>>>>) {
-        let what = "a list of addresses";
-        let hint = "write addresses = [\"172.31.1.152\"] or [{ ip = \"172.31.1.152\", az-id = \"apne1-az4\" }]";
-        let DeValue::Array(array) = entry.value.get_ref() else {
-            return self.wrong_type(entry, entry.value, what, hint);
-        };
-        let mut addresses = Vec::with_capacity(array.len());
-        for value in self.elements(array) {
-            let place = Some(self.place(value));
-            let mut address = EndpointAddress::default();
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    address.ip = Some(Written { value: text.to_string(), place: place.clone() });
-                }
-                DeValue::Table(table) => {
-                    let before = self.problems.len();
-                    for inner in self.entries(table) {
-                        match inner.key {
-                            "ip" => self.text(&inner, &mut address.ip),
-                            "az-id" => self.text(&inner, &mut address.az_id),
-                            _ => self.unknown(&inner, "an address", ADDRESS_KEYS),
-                        }
-                    }
-                    if address.ip.is_none() && self.problems.len() == before {
-                        self.push(Problem::mistake(place.as_ref(), "an address without ip").hint(hint));
-                    }
-                }
-                _ => self.wrong_type(entry, value, "made of addresses", hint),
-            }
-            addresses.push(Written { value: address, place });
-        }
-        self.add_up(entry, into, addresses);
-    }
-
-    fn names_file(&mut self, entry: &Entry<'_>, into: &mut Option<Written<NamesFile>>) {
-        let DeValue::String(path) = entry.value.get_ref() else {
-            return self.wrong_type(entry, entry.value, "a path", "put it in double quotes");
-        };
-        let names = NamesFile::read(&self.folder.join(path.as_ref()));
-        self.sources.extend(names.text.iter().map(Arc::clone));
-        self.once(entry, into, names);
-    }
-
-    fn wrong_type(&mut self, entry: &Entry<'_>, value: &Spanned<DeValue<'_>>, expected: &str, hint: &str) {
-        let found = match value.get_ref() {
-            DeValue::String(_) => "a text",
-            DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number with a point",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or a time",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        let message = format!("{} must be {expected}, not {found}", entry.key);
-        self.push(Problem::mistake(Some(&self.place(value)), message).hint(hint));
     }
 }
 

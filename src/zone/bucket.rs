@@ -106,30 +106,116 @@ pub fn alias(name: &str) -> Option<&'static str> {
     endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, what)| what).or_else(account_regional)
 }
 
+/// Why a text is not the name of an access point as its host has it, `NAME-ACCOUNT`.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn check_access_point(text: &str) -> Result<(), BadBucket> {
+    let shape = "write NAME-ACCOUNT, such as my-access-point-123456789012";
+    if text.starts_with("arn:") {
+        return Err(BadBucket::new("is an ARN", shape));
+    }
+    if text.contains('.') || text.contains('/') {
+        return Err(BadBucket::new("is more than an access point's name and account", shape));
+    }
+    if text.ends_with("-s3alias") {
+        let hint = "its host is s3.<region>'s: name it in a [[bucket]] of kind \"bucket\"";
+        return Err(BadBucket::new("is an access point's alias", hint));
+    }
+    let account = |part: &str| part.len() == 12 && part.bytes().all(|octet| octet.is_ascii_digit());
+    let Some((name, _)) = text.rsplit_once('-').filter(|(_, part)| account(part)) else {
+        return Err(BadBucket::new("does not end in the account, twelve digits", shape));
+    };
+    if !(3..=50).contains(&name.len()) {
+        return Err(BadBucket::new("has a name that is not 3 to 50 characters long", shape));
+    }
+    let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    if !name.bytes().all(plain) || name.starts_with('-') || name.ends_with('-') {
+        return Err(BadBucket::new(
+            "has a character that S3 refuses",
+            "an access point's name has only a-z, 0-9 and '-'",
+        ));
+    }
+    Ok(())
+}
+
+/// Buckets in which AWS keeps files of its own: front and back of the name, between which the region stands, and whose
+/// they are.
+const BUCKETS_OF_AWS: [(&str, &str, &str); 15] = [
+    ("amazonlinux-2-repos-", "", "Amazon Linux 2"),
+    ("al2022-repos-", "-9761ab97", "Amazon Linux 2022"),
+    ("al2023-repos-", "-de612dc2", "Amazon Linux 2023"),
+    ("packages.", ".amazonaws.com", "Amazon Linux"),
+    ("repo.", ".amazonaws.com", "Amazon Linux"),
+    ("prod-", "-starport-layer-bucket", "ECR"),
+    ("prod-registry-k8s-io-", "", "the Kubernetes image registry"),
+    ("amazon-ssm-packages-", "", "Systems Manager"),
+    ("amazon-ssm-", "", "Systems Manager"),
+    ("aws-ssm-document-attachments-", "", "Systems Manager"),
+    ("aws-ssm-", "", "Systems Manager"),
+    ("patch-baseline-snapshot-", "", "Systems Manager"),
+    ("", "-birdwatcher-prod", "Systems Manager"),
+    ("", ".elasticmapreduce", "EMR"),
+    ("cloudformation-waitcondition-", "", "CloudFormation"),
+];
+/// The buckets of Image Builder begin so.
+const IMAGE_BUILDER: &str = "ec2imagebuilder-";
+
 /// Which part of AWS keeps its own files in the bucket `name` of `region`.
 pub fn owner(name: &str, region: &str) -> Option<&'static str> {
-    // Front and back of the name; the region stands between them.
-    let buckets = [
-        ("amazonlinux-2-repos-", "", "Amazon Linux 2"),
-        ("al2022-repos-", "-9761ab97", "Amazon Linux 2022"),
-        ("al2023-repos-", "-de612dc2", "Amazon Linux 2023"),
-        ("packages.", ".amazonaws.com", "Amazon Linux"),
-        ("repo.", ".amazonaws.com", "Amazon Linux"),
-        ("prod-", "-starport-layer-bucket", "ECR"),
-        ("prod-registry-k8s-io-", "", "the Kubernetes image registry"),
-        ("amazon-ssm-packages-", "", "Systems Manager"),
-        ("amazon-ssm-", "", "Systems Manager"),
-        ("aws-ssm-document-attachments-", "", "Systems Manager"),
-        ("aws-ssm-", "", "Systems Manager"),
-        ("patch-baseline-snapshot-", "", "Systems Manager"),
-        ("", "-birdwatcher-prod", "Systems Manager"),
-        ("", ".elasticmapreduce", "EMR"),
-        ("cloudformation-waitcondition-", "", "CloudFormation"),
-    ];
     let middle = |front, back| name.strip_prefix(front).and_then(|rest: &str| rest.strip_suffix(back));
     let theirs = |(front, back)| middle(front, back).is_some_and(|middle| middle == region);
-    let image_builder = || name.starts_with("ec2imagebuilder-").then_some("EC2 Image Builder");
-    buckets.iter().find(|&&(front, back, _)| theirs((front, back))).map(|&(_, _, owner)| owner).or_else(image_builder)
+    let image_builder = || name.starts_with(IMAGE_BUILDER).then_some("EC2 Image Builder");
+    let known = BUCKETS_OF_AWS.iter().find(|&&(front, back, _)| theirs((front, back)));
+    known.map(|&(_, _, owner)| owner).or_else(image_builder)
+}
+
+/// Buckets that belong to AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfAws {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Beginnings of further ones.
+    pub prefixes: Vec<String>,
+}
+
+/// The buckets of `region` that belong to AWS.
+pub fn of_aws(region: &str) -> OfAws {
+    let names = BUCKETS_OF_AWS.iter().map(|(front, back, _)| format!("{front}{region}{back}"));
+    // What stands behind the region in these is another one with each generation of images.
+    let repositories = ["al2022-repos-", "al2023-repos-"].map(|front| format!("{front}{region}-"));
+    OfAws { names: names.collect(), prefixes: repositories.into_iter().chain([IMAGE_BUILDER.into()]).collect() }
+}
+
+/// Host names that programs on an EC2 host ask for without being told to, and whose they are: what a zone that is too
+/// wide breaks.
+pub fn well_known(region: &str) -> Vec<(String, &'static str)> {
+    let suffix = suffix(region);
+    let bucket = |&(front, back, owner): &(&str, &str, &'static str)| {
+        (format!("{front}{region}{back}.s3.{region}.{suffix}"), owner)
+    };
+    let dual_stack = [
+        (format!("al2023-repos-{region}-de612dc2.s3.dualstack.{region}.{suffix}"), "Amazon Linux 2023"),
+        (format!("al2022-repos-{region}-9761ab97.s3.dualstack.{region}.{suffix}"), "Amazon Linux 2022"),
+        (format!("amazonlinux-2-repos-{region}.s3.dualstack.{region}.{suffix}"), "Amazon Linux 2"),
+    ];
+    let services = [
+        ("amazonlinux", "Amazon Linux 2"),
+        ("repo", "Amazon Linux"),
+        ("packages", "Amazon Linux"),
+        ("s3", "S3, requests by path"),
+        ("api.ecr", "ECR"),
+        ("ssm", "Systems Manager"),
+        ("ssmmessages", "Systems Manager"),
+        ("ec2messages", "Systems Manager"),
+        ("sts", "credentials of roles"),
+        ("ec2", "the EC2 API"),
+        ("logs", "CloudWatch Logs"),
+        ("monitoring", "CloudWatch"),
+    ];
+    let services = services.iter().map(|(name, owner)| (format!("{name}.{region}.{suffix}"), *owner));
+    let elsewhere = [("cdn.amazonlinux.com".to_owned(), "Amazon Linux")];
+    BUCKETS_OF_AWS.iter().map(bucket).chain(dual_stack).chain(services).chain(elsewhere).collect()
 }
 
 /// A part of AWS with accounts and a DNS suffix of its own.
@@ -208,18 +294,33 @@ pub fn suffix(region: &str) -> &'static str {
     PARTITIONS.iter().find(|partition| region.starts_with(partition.prefix)).map_or("amazonaws.com", |it| it.suffix)
 }
 
-/// The names of a region's buckets, made one after another.
+/// The host names of a region's buckets or access points, made one after another.
+#[derive(Debug, Clone)]
 pub struct Hosts {
-    /// `s3.<region>.<suffix>` in wire form.
-    tail: Vec<u8>,
+    /// What they are below.
+    zone: Name,
     wire: Vec<u8>,
 }
 
 impl Hosts {
-    /// The hosts of `region`; `None` if that cannot be a part of a domain name.
+    /// The hosts of the buckets of `region`; `None` if that cannot be a part of a domain name.
     pub fn of(region: &str) -> Option<Self> {
-        let tail: Name = format!("s3.{region}.{}", suffix(region)).parse().ok()?;
-        Some(Self { tail: tail.as_wire().to_vec(), wire: Vec::new() })
+        Self::below("s3", region)
+    }
+
+    /// The hosts of the access points of `region`.
+    pub fn of_access_points(region: &str) -> Option<Self> {
+        Self::below("s3-accesspoint", region)
+    }
+
+    fn below(service: &str, region: &str) -> Option<Self> {
+        let zone = format!("{service}.{region}.{}", suffix(region)).parse().ok()?;
+        Some(Self { zone, wire: Vec::new() })
+    }
+
+    /// What all the hosts are below.
+    pub fn zone(&self) -> Name {
+        self.zone.clone()
     }
 
     /// The host name of `bucket`, which [`check`] has accepted; `None` for a text that cannot be in a domain name.
@@ -234,7 +335,7 @@ impl Hosts {
             self.wire.push(u8::try_from(label.len()).ok()?);
             self.wire.extend_from_slice(label.as_bytes());
         }
-        self.wire.extend_from_slice(&self.tail);
+        self.wire.extend_from_slice(self.zone.as_wire());
         Name::from_wire(&self.wire)
     }
 }

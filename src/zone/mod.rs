@@ -5,6 +5,7 @@
 
 pub mod bucket;
 mod records;
+pub mod service;
 pub mod table;
 
 use std::collections::HashSet;

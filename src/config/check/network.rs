@@ -30,6 +30,7 @@ pub(super) struct JudgedSubnet<'a> {
     pub name: Option<&'a Written<String>>,
     pub blocks: Vec<Written<IpNet>>,
     pub az_id: Option<String>,
+    pub dns64: bool,
 }
 
 impl Ground<'_> {
@@ -37,7 +38,7 @@ impl Ground<'_> {
     pub fn subnets(&self) -> Option<Vec<Subnet>> {
         let meant = |subnet: &JudgedSubnet<'_>| {
             let blocks = subnet.blocks.iter().map(|block| block.value).collect();
-            Some(Subnet { name: subnet.name?.value.clone(), blocks, az_id: subnet.az_id.clone(), dns64: false })
+            Some(Subnet { name: subnet.name?.value.clone(), blocks, az_id: subnet.az_id.clone(), dns64: subnet.dns64 })
         };
         self.subnets.iter().map(meant).collect()
     }
@@ -159,9 +160,26 @@ impl<'a> Judge<'a> {
                 self.absent(&subnet.origin, problem.hint("add cidr = \"172.31.1.0/24\""));
             }
             let blocks = self.blocks(&subnet.cidr);
-            subnets.push(JudgedSubnet { name, blocks, az_id: self.az_id(&subnet.az_id) });
+            let dns64 = subnet.dns64.as_ref().is_some_and(|flag| flag.value);
+            subnets.push(JudgedSubnet { name, blocks, az_id: self.az_id(&subnet.az_id), dns64 });
         }
         subnets
+    }
+
+    /// `vpc.az-ids`: Availability Zones by name, with their ids.
+    pub(super) fn az_ids(&mut self) -> Vec<(String, String)> {
+        let mut zones = Vec::new();
+        for (name, id) in self.file.vpc.az_ids.iter().flat_map(|pairs| &pairs.value) {
+            let region = name.value.strip_suffix(|letter: char| letter.is_ascii_lowercase());
+            if !region.is_some_and(bucket::looks_like_region) {
+                let message = format!("{:?} is not the name of an Availability Zone", name.value);
+                let hint = "write its name in this account and its id: ap-northeast-1a = \"apne1-az4\"";
+                self.problems.push(Problem::mistake(name.place.as_ref(), message).hint(hint));
+            }
+            let id = self.az_id(&Some(id.clone()));
+            zones.extend(id.map(|id| (name.value.clone(), id)));
+        }
+        zones
     }
 
     /// An Availability Zone id, told apart from a zone's name.

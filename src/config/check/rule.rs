@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 
 use super::Judge;
 use super::address::Use;
-use super::bucket::Judged;
+use super::claim::{Claim, Contents};
 use crate::config::Rule;
 use crate::config::file::Written;
-use crate::config::problem::Problem;
+use crate::config::problem::{Place, Problem};
 use crate::wire::Name;
 use crate::wire::name::labels;
 use crate::zone::bucket::suffix;
 
 impl Judge<'_> {
     /// Every `[[rule]]`, `None` for one that is wrong.
-    pub(super) fn rules(&mut self, listen: &[Written<SocketAddr>], buckets: &[Judged]) -> Vec<Option<Rule>> {
+    pub(super) fn rules(&mut self, listen: &[Written<SocketAddr>]) -> Vec<Option<Rule>> {
         let mut domains: HashMap<Name, &Written<String>> = HashMap::new();
         let mut rules = Vec::new();
         for rule in &self.file.rules {
@@ -39,11 +39,11 @@ impl Judge<'_> {
             let targets = targets.into_iter().map(|target| target.value).collect();
             rules.push(domain.map(|domain| Rule { domain, targets }));
         }
-        self.warn_of_hidden_buckets(&domains, buckets);
         rules
     }
 
-    fn domain(&mut self, text: &Written<String>) -> Option<Name> {
+    /// A domain, whole and without a wildcard.
+    pub(super) fn domain(&mut self, text: &Written<String>) -> Option<Name> {
         let bare =
             text.value.strip_prefix("*.").or_else(|| text.value.strip_prefix('.')).filter(|bare| !bare.is_empty());
         let strange =
@@ -56,7 +56,7 @@ impl Judge<'_> {
         }
         let problem = Problem::mistake(text.place.as_ref(), format!("{:?} is not a domain", text.value));
         self.problems.push(match (bare, strange) {
-            (Some(bare), _) => problem.hint(format!("a rule covers all below its domain: write {bare:?}")),
+            (Some(bare), _) => problem.hint(format!("it covers all that is below, too: write {bare:?}")),
             (None, false) => problem.hint("a label between dots has 1 to 63 letters, and the whole at most 253"),
             _ => problem.hint("write a domain as \"corp.example\", in letters, digits and hyphens"),
         });
@@ -79,15 +79,23 @@ impl Judge<'_> {
     }
 
     /// At equal length the rule decides, as in Route 53.
-    fn warn_of_hidden_buckets(&mut self, domains: &HashMap<Name, &Written<String>>, buckets: &[Judged]) {
+    pub(super) fn warn_of_hidden(&mut self, rules: &[Option<Rule>], claims: &[Claim]) {
+        let places = self.file.rules.iter().map(|rule| rule.domain.as_ref().and_then(|domain| domain.place.as_ref()));
+        let domains: HashMap<&Name, Option<&Place>> =
+            rules.iter().zip(places).filter_map(|(rule, place)| Some((&rule.as_ref()?.domain, place))).collect();
         if domains.is_empty() {
             return;
         }
-        for (host, place) in buckets.iter().flat_map(|bucket| &bucket.names) {
-            if let Some(rule) = domains.get(host) {
-                let problem = Problem::warning(rule.place.as_ref(), format!("this rule hides the bucket {host}"));
-                let problem = problem.note(place.as_ref(), "the bucket is here");
-                self.problems.push(problem.hint("of a rule and a bucket of one name the rule decides: remove one"));
+        for claim in claims {
+            let what = if matches!(claim.contents, Contents::Alias(_)) { "bucket" } else { "zone" };
+            for (name, place) in &claim.names {
+                if let Some(rule) = domains.get(name) {
+                    let problem = Problem::warning(*rule, format!("this rule hides the {what} {name}"));
+                    let problem = problem
+                        .note(place.as_ref(), if what == "bucket" { "the bucket is here" } else { "the zone is here" });
+                    self.problems
+                        .push(problem.hint(format!("of a rule and a {what} of one name the rule decides: remove one")));
+                }
             }
         }
     }
