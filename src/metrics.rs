@@ -76,6 +76,14 @@ counts! {
     tcp_connections,
     /// TCP connections closed at once because a cap was reached.
     tcp_refused,
+    /// Endpoint DNS names looked up with success, both families together.
+    refreshes,
+    /// Endpoint DNS names of which some family could not be looked up.
+    refresh_failures,
+    /// Health checks of endpoint addresses that failed.
+    probes_failed,
+    /// Endpoint addresses that became unhealthy, or healthy again.
+    health_changes,
 }
 
 /// Where threads register what they count.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::endpoint::keeper::Keeper;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
 use crate::responder::{Outcome, Responder};
@@ -26,25 +28,37 @@ pub struct Resolver {
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
     exchange: Exchange<Waiting>,
+    keeper: Keeper,
     registry: Registry,
 }
 
 impl Resolver {
-    /// A resolver with an empty cache; its forwarder runs on a thread of its own until the last clone is gone.
+    /// A resolver with an empty cache; what forwards and what watches over endpoints run on a thread each until the
+    /// last clone is gone.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The threads could not be started.
     pub fn start(config: &Config) -> io::Result<Self> {
+        Self::start_in(config, None)
+    }
+
+    /// The same with a folder, `state`, in which the addresses that endpoints' DNS names had last are kept, so that
+    /// they are answered after a restart though no resolver answers. Nobody else may write there meanwhile.
+    ///
+    /// # Errors
+    /// The threads could not be started. A folder that cannot be used is none: the log says so.
+    pub fn start_in(config: &Config, state: Option<PathBuf>) -> io::Result<Self> {
         let policy = Policy::new(config);
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
+        let registry = Registry::default();
+        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register())?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let upstream = Arc::new(Upstream::new(&config.cache));
-        let registry = Registry::default();
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
         let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
-        let resolver = Self { responder, policy, upstream, exchange, registry };
+        let resolver = Self { responder, policy, upstream, exchange, keeper, registry };
         resolver.look_around();
         Ok(resolver)
     }
@@ -56,7 +70,9 @@ impl Resolver {
         let policy = Policy::new(config);
         // Before the swap, so that programs on this host never count as nobody in between.
         let _ = learn_self(&policy);
-        self.policy.store(Arc::new(policy));
+        // And so that no address that is known is unknown for a moment.
+        let endpoints = Arc::clone(policy.endpoints());
+        self.keeper.configure(config, &endpoints, || self.policy.store(Arc::new(policy)));
         self.look_around();
     }
 

@@ -4,6 +4,14 @@
 //! a pointer of their own: when an endpoint's addresses change, that pointer is swapped and nothing else. There is one
 //! answer for each Availability Zone that clients may be in, so that nothing is chosen while a query waits.
 
+mod health;
+pub mod keeper;
+mod learned;
+pub mod probe;
+pub mod refresh;
+pub mod store;
+pub mod watch;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,7 +25,7 @@ use crate::wire::dns64;
 use crate::wire::query::{kind, rcode};
 
 /// All endpoints, by their index in the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Endpoints {
     list: Vec<Endpoint>,
     /// The Availability Zone ids that clients may be in, in the order of [`Whereabouts`].
