@@ -62,6 +62,9 @@
 pub mod server;
 // The resolver as a whole, for those who embed it.
 pub mod resolver;
+// The same behind hickory's server.
+#[cfg(feature = "hickory")]
+pub mod hickory;
 // How replies to queries that waited reach whoever asked.
 pub mod way_back;
 // The hall: a query's whole path on one screen.

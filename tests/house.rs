@@ -265,6 +265,13 @@ const ROOMS: &[Room] = &[
         rule: "the door knows sockets and no DNS",
     },
     Room {
+        at: "hickory",
+        rooms: &["resolver", "wire"],
+        crates: &["async_trait", "hickory_proto", "hickory_server", "tokio"],
+        powers: &[],
+        rule: "hickory hands on octets",
+    },
+    Room {
         at: "way_back",
         rooms: &["metrics", "responder", "upstream::exchange::Again", "upstream::exchange::Deliver", "wire"],
         crates: &["nix", "tokio", "tracing"],

@@ -6,6 +6,7 @@
 
 mod echo;
 mod file;
+mod hickory;
 mod notation;
 mod player;
 

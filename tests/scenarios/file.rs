@@ -13,6 +13,8 @@ use super::notation::Told;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Scenario {
+    /// Why hickory's server cannot take part in it: a query that it does not hand on, a reply that it cannot write.
+    pub hickory: Option<String>,
     /// phzd's configuration at the start.
     pub config: String,
     /// What happens, in order.

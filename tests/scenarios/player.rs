@@ -25,13 +25,19 @@ const RESOLVER_PORT: u16 = 53;
 
 /// Plays the scenario in `text`; says which step went otherwise, and how.
 pub fn play(text: &str) -> Told<()> {
+    played(text).map(drop)
+}
+
+/// The same; returns every query with the reply it got, if any.
+pub fn played(text: &str) -> Told<Vec<(Query, Option<Vec<u8>>)>> {
     let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut player = Player::new(&scenario.config).map_err(|told| format!("config:\n{told}"))?;
     for (number, step) in (1..).zip(&scenario.steps) {
         let line = 1 + text[..step.span().start].matches('\n').count();
         player.step(step.get_ref()).map_err(|told| format!("step {number} (line {line}): {told}"))?;
     }
-    player.finish().map_err(|told| format!("at the end: {told}"))
+    player.finish().map_err(|told| format!("at the end: {told}"))?;
+    Ok(player.replies)
 }
 
 struct Player {
@@ -49,6 +55,8 @@ struct Player {
     mentioned: usize,
     /// What waiting clients got, until the scenario mentions it.
     delivered: Vec<Delivered>,
+    /// All that clients got, mentioned or not.
+    replies: Vec<(Query, Option<Vec<u8>>)>,
     waiting: Vec<SocketAddr>,
     /// What `PROBE`, `PROBE2` and so on stand for.
     probes: HashMap<String, String>,
@@ -98,6 +106,7 @@ impl Player {
             asked: Vec::new(),
             mentioned: 0,
             delivered: Vec::new(),
+            replies: Vec::new(),
             waiting: Vec::new(),
             probes: HashMap::new(),
         })
@@ -178,10 +187,10 @@ impl Player {
         let query = Query { client, packet, asking };
         let mut out = vec![0; 65_535];
         match self.responder.respond(&query.packet, client, transport, self.now, &mut out) {
-            Outcome::Drop => self.delivered.push(Delivered { query: query.clone(), reply: None }),
+            Outcome::Drop => self.deliver(query.clone(), None),
             Outcome::Reply(length) => {
                 out.truncate(length);
-                self.delivered.push(Delivered { query: query.clone(), reply: Some(out) });
+                self.deliver(query.clone(), Some(out));
             }
             Outcome::Forward(pending) => {
                 self.waiting.push(client);
@@ -408,10 +417,16 @@ impl Player {
             };
             let waiting = self.waiting.iter().position(|client| *client == query.client);
             self.waiting.remove(waiting.ok_or("a client got a reply that did not wait for one")?);
-            self.delivered.push(Delivered { query, reply });
+            self.deliver(query, reply);
         }
         // What a query was asked again for is to be done, too.
         self.carry_out()
+    }
+
+    /// A client gets its reply, or nothing.
+    fn deliver(&mut self, query: Query, reply: Option<Vec<u8>>) {
+        self.replies.push((query.clone(), reply.clone()));
+        self.delivered.push(Delivered { query, reply });
     }
 
     /// The query waits for a resolver.
