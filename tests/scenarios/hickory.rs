@@ -5,7 +5,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use hickory_proto::ProtoError;
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
 use hickory_proto::serialize::binary::BinEncoder;
@@ -133,7 +132,7 @@ impl ResponseHandler for Taken {
             Protocol::Udp => response.edns().map_or(512, hickory_proto::op::Edns::max_payload),
             _ => u16::MAX,
         });
-        let info = response.destructive_emit(&mut encoder).map_err(ProtoError::from)?;
+        let info = response.destructive_emit(&mut encoder)?;
         *self.octets.lock().unwrap() = Some(octets);
         Ok(info)
     }
