@@ -50,6 +50,16 @@ pub struct Step {
     pub wait: Option<String>,
     /// phzd takes over another configuration.
     pub reload: Option<String>,
+    /// phzd looks up an endpoint's DNS name, ...
+    pub lookup: Option<String>,
+    /// ... and the lookup ends.
+    pub finds: Option<String>,
+    /// phzd checks an endpoint's address, ...
+    pub probe: Option<String>,
+    /// ... and the check ends.
+    pub connects: Option<bool>,
+    /// phzd logs something about an endpoint.
+    pub log: Option<String>,
     /// phzd learns its own address.
     pub learn_self: Option<String>,
     /// phzd sends each resolver a random name.
