@@ -1,5 +1,6 @@
 //! The outside of the endpoints' watch: lookups and health checks that are under way, and what was logged.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,8 @@ pub struct Keeping {
     lookups: Vec<UnderWay<Lookup>>,
     /// Health checks: by phzd's number, and where to.
     probes: Vec<UnderWay<(u64, SocketAddr)>>,
+    /// Addresses whose checks have ended, by this configuration.
+    checked: BTreeSet<SocketAddr>,
     /// What was logged, until the scenario mentions it.
     said: Vec<String>,
 }
@@ -35,7 +38,8 @@ impl Keeping {
     /// Nothing is kept from an earlier run.
     pub fn new(config: &Config, endpoints: &Arc<Endpoints>, now: Instant) -> Self {
         let watch = Watch::new([7; 32], Vec::new(), (now, 0), Arc::new(Counts::default()));
-        let mut keeping = Self { watch, lookups: Vec::new(), probes: Vec::new(), said: Vec::new() };
+        let (lookups, probes, said) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keeping = Self { watch, lookups, probes, checked: BTreeSet::new(), said };
         keeping.configure(config, endpoints, now);
         keeping
     }
@@ -43,6 +47,7 @@ impl Keeping {
     pub fn configure(&mut self, config: &Config, endpoints: &Arc<Endpoints>, now: Instant) {
         self.watch.configure(config, endpoints, now);
         self.probes.clear();
+        self.checked.clear();
         self.tick(now);
     }
 
@@ -62,6 +67,11 @@ impl Keeping {
                 Action::Store(_) => {}
             }
         }
+    }
+
+    /// Whether every address that has been checked is being checked again.
+    pub fn all_are_checked(&self) -> bool {
+        self.checked.iter().all(|target| self.probes.iter().any(|it| it.what.1 == *target))
     }
 
     /// `lookup`, and `finds` if it ends.
@@ -95,6 +105,7 @@ impl Keeping {
         self.probes[place].mentioned = true;
         if let Some(connects) = connects {
             let (probe, _) = self.probes.remove(place).what;
+            self.checked.insert(target);
             self.watch.probed(probe, if connects { Ok(()) } else { Err("Connection refused".into()) }, now);
             self.tick(now);
         }

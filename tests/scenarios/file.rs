@@ -46,7 +46,7 @@ pub struct Step {
     pub sends: Option<String>,
     /// Which of the questions it was asked this is for, from 1; the last if absent.
     pub to_question: Option<usize>,
-    /// Time passes.
+    /// Time passes: so much, or until the `next checks`.
     pub wait: Option<String>,
     /// phzd takes over another configuration.
     pub reload: Option<String>,

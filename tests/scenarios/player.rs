@@ -123,7 +123,7 @@ impl Player {
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
-                self.wait(duration(wait)?)
+                if wait == "next checks" { self.wait_for_checks() } else { self.wait(duration(wait)?) }
             }
             Step { reload: Some(reload), .. } => {
                 let config = configuration(reload)?;
@@ -368,6 +368,15 @@ impl Player {
             self.keeping.tick(self.now);
         }
         self.now = until;
+        Ok(())
+    }
+
+    /// Lets time pass until every address that has been checked is being checked again.
+    fn wait_for_checks(&mut self) -> Told<()> {
+        while !self.keeping.all_are_checked() {
+            let due = self.keeping.next_tick().ok_or("nothing is to be checked")?;
+            self.wait(due.saturating_duration_since(self.now))?;
+        }
         Ok(())
     }
 
