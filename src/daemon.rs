@@ -78,26 +78,27 @@ impl Daemon {
         Ok(Self { runtime, hangup })
     }
 
-    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again.
+    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned is
+    /// kept in the folder `state`.
     ///
     /// # Errors
     /// A listen address that is not to be had, or a system out of threads.
-    pub fn serve(self, path: &Path, config: &Config) -> Result<(), CannotServe> {
+    pub fn serve(self, path: &Path, config: &Config, state: Option<PathBuf>) -> Result<(), CannotServe> {
         let Self { runtime, hangup } = self;
-        let served = runtime.block_on(serve(path, config, hangup));
+        let served = runtime.block_on(serve(path, config, state, hangup));
         // A reload may be reading from a disk that does not answer; whoever stops phzd does not wait for that.
         runtime.shutdown_background();
         served
     }
 }
 
-async fn serve(path: &Path, config: &Config, hangup: Signal) -> Result<(), CannotServe> {
+async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Signal) -> Result<(), CannotServe> {
     let tcp_connections = raise_limits(&config.server);
     // Before a socket tells the world that we are there: a signal without a handler ends the process.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = listen(&config.server)?;
-    let resolver = Resolver::start(config)?;
+    let resolver = Resolver::start_in(config, state)?;
     tokio::spawn(learn_self(resolver.clone()));
     tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();

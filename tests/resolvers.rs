@@ -110,7 +110,7 @@ impl Standin {
     }
 
     /// Says that every answer is too long for a datagram, and hands each connection to `act`, after its first query.
-    fn tcp(mut act: impl FnMut(&Asked, TcpStream) + Send + 'static) -> Self {
+    pub fn tcp(mut act: impl FnMut(&Asked, TcpStream) + Send + 'static) -> Self {
         let (listener, socket) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()) {

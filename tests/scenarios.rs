@@ -5,6 +5,7 @@
 //! `SCENARIO=NAME cargo test --test tests scenarios` plays those whose name contains NAME.
 
 mod echo;
+mod endpoints;
 mod file;
 mod hickory;
 mod notation;

@@ -36,6 +36,9 @@ enum Command {
         /// The configuration; files in the folder of the same name with `.d` for `.toml` are added to it
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
+        /// The folder in which learned addresses are kept over a restart; systemd names it. None: they are not kept
+        #[arg(long, value_name = "FOLDER", env = "STATE_DIRECTORY")]
+        state_dir: Option<PathBuf>,
     },
     /// Say every mistake of a configuration
     ///
@@ -59,7 +62,7 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { config } => run::run(&config),
+        Command::Run { config, state_dir } => run::run(&config, state_dir),
         Command::Check { config } => check::check(&config),
         Command::Demo { once } => demo::demo(once),
     }

@@ -1,15 +1,15 @@
 //! `phzd run`: the daemon, with a log on standard error.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{CannotServe, Daemon};
 
-/// Serves until stopped; one clear line if it cannot.
-pub fn run(path: &Path) -> ExitCode {
+/// Serves until stopped, with what is learned kept in `state`; one clear line if it cannot.
+pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     let daemon = match Daemon::prepare() {
         Ok(daemon) => daemon,
         Err(error) => return cannot(&error),
@@ -25,7 +25,7 @@ pub fn run(path: &Path) -> ExitCode {
     } else {
         log.without_time().init();
     }
-    match daemon.serve(path, &config) {
+    match daemon.serve(path, &config, state) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cannot(&error),
     }

@@ -48,10 +48,20 @@ pub struct Step {
     pub sends: Option<String>,
     /// Which of the questions it was asked this is for, from 1; the last if absent.
     pub to_question: Option<usize>,
-    /// Time passes.
+    /// Time passes: so much, or until the `next checks`.
     pub wait: Option<String>,
     /// phzd takes over another configuration.
     pub reload: Option<String>,
+    /// phzd looks up an endpoint's DNS name, ...
+    pub lookup: Option<String>,
+    /// ... and the lookup ends.
+    pub finds: Option<String>,
+    /// phzd checks an endpoint's address, ...
+    pub probe: Option<String>,
+    /// ... and the check ends.
+    pub connects: Option<bool>,
+    /// phzd logs something about an endpoint.
+    pub log: Option<String>,
     /// phzd learns its own address.
     pub learn_self: Option<String>,
     /// phzd sends each resolver a random name.

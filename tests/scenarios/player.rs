@@ -15,6 +15,7 @@ use phzd::upstream::forward::{Action, Flown, Forwarder};
 use phzd::wire::Transport;
 
 use super::echo::{Query, echoed};
+use super::endpoints::Keeping;
 use super::file::{Scenario, Step, address, configuration, duration};
 use super::notation::{Asking, Seen, Told, Written, bytes, indent, question};
 
@@ -46,6 +47,7 @@ struct Player {
     upstream: Arc<Upstream>,
     responder: Responder,
     forwarder: Forwarder<Waiter>,
+    keeping: Keeping,
     /// Open sockets towards resolvers, by phzd's number: resolver and local address.
     sockets: HashMap<usize, (SocketAddr, SocketAddr)>,
     next_port: u16,
@@ -92,12 +94,16 @@ enum By {
 impl Player {
     fn new(config: &str) -> Told<Self> {
         let config = configuration(config)?;
-        let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
+        let now = Instant::now();
+        let policy = Policy::new(&config);
+        let keeping = Keeping::new(&config, policy.endpoints(), now);
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let upstream = Arc::new(Upstream::new(&config.cache));
         Ok(Self {
-            now: Instant::now(),
+            now,
             responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
             forwarder: Forwarder::new(Arc::clone(&upstream), [7; 32]),
+            keeping,
             policy,
             upstream,
             sockets: HashMap::new(),
@@ -126,24 +132,28 @@ impl Player {
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
-                self.wait(duration(wait)?)
+                if wait == "next checks" { self.wait_for_checks() } else { self.wait(duration(wait)?) }
             }
             Step { reload: Some(reload), .. } => {
                 let config = configuration(reload)?;
                 self.upstream.configure(&config.cache);
-                self.policy.store(Arc::new(Policy::new(&config)));
+                let policy = Policy::new(&config);
+                self.keeping.configure(&config, policy.endpoints(), self.now);
+                self.policy.store(Arc::new(policy));
                 if step.look_around.unwrap_or(false) { self.look_around() } else { Ok(()) }
             }
+            Step { lookup: Some(lookup), finds, .. } => self.keeping.lookup(lookup, finds.as_deref(), self.now),
+            Step { probe: Some(probe), connects, .. } => self.keeping.probe(probe, *connects, self.now),
+            Step { log: Some(words), .. } => self.keeping.log(words),
             Step { learn_self: Some(own), .. } => {
                 let own: IpAddr = own.parse().map_err(|_| format!("{own}: not an address"))?;
                 self.policy.load().clients().learn_self(own);
                 Ok(())
             }
             Step { look_around: Some(true), .. } => self.look_around(),
-            _ => {
-                Err("a step has `from`, `resolver`, `to` and `reply`, `wait`, `reload`, `learn-self` or `look-around`"
-                    .into())
-            }
+            _ => Err("a step has `from`, `resolver`, `to` and `reply`, `wait`, `reload`, `lookup`, `probe`, `log`, \
+                 `learn-self` or `look-around`"
+                .into()),
         }
     }
 
@@ -351,7 +361,11 @@ impl Player {
                 By::Tcp(_, until) => Some(until),
                 _ => None,
             });
-            let due = streams.chain(self.forwarder.next_tick()).min().filter(|due| *due <= until);
+            let due = streams
+                .chain(self.forwarder.next_tick())
+                .chain(self.keeping.next_tick())
+                .min()
+                .filter(|due| *due <= until);
             let Some(due) = due else { break };
             self.now = self.now.max(due);
             let ended = |asked: &Asked| matches!(asked.by, By::Tcp(_, until) if until <= due);
@@ -360,8 +374,18 @@ impl Player {
             }
             self.forwarder.tick(self.now);
             self.carry_out()?;
+            self.keeping.tick(self.now);
         }
         self.now = until;
+        Ok(())
+    }
+
+    /// Lets time pass until every address that has been checked is being checked again.
+    fn wait_for_checks(&mut self) -> Told<()> {
+        while !self.keeping.all_are_checked() {
+            let due = self.keeping.next_tick().ok_or("nothing is to be checked")?;
+            self.wait(due.saturating_duration_since(self.now))?;
+        }
         Ok(())
     }
 
@@ -448,6 +472,7 @@ impl Player {
     }
 
     fn nothing_asked(&self) -> Told<()> {
+        self.keeping.nothing_new()?;
         let Some(asked) = self.asked.get(self.mentioned) else { return Ok(()) };
         let (question, _) = question(&asked.message, matches!(asked.by, By::Tcp(..)))?;
         Err(format!("before this, {} was asked {question}, and no step mentions it", asked.resolver))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Lines within [`WINDOW`].
-const LINES: u32 = 6;
+const LINES: u32 = 10;
 /// From the first line on.
 const WINDOW: Duration = Duration::from_secs(600);
 
@@ -48,11 +48,11 @@ mod tests {
         for second in 0..1800 {
             lines.extend(quota.admit(second.to_string(), began + Duration::from_secs(second)));
         }
-        assert_eq!(lines.len(), 18, "six in each ten minutes: {lines:?}");
-        assert_eq!(lines[4], "4");
-        assert!(lines[5].starts_with("5 (what else happens"), "{lines:?}");
-        assert_eq!(lines[6], "600 (before this, 594 lines were left out)");
-        assert_eq!(lines[7], "601");
+        assert_eq!(lines.len(), 30, "ten in each ten minutes: {lines:?}");
+        assert_eq!(lines[8], "8");
+        assert!(lines[9].starts_with("9 (what else happens"), "{lines:?}");
+        assert_eq!(lines[10], "600 (before this, 590 lines were left out)");
+        assert_eq!(lines[11], "601");
     }
 
     #[test]
