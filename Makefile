@@ -14,7 +14,7 @@ TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test tools lab bench lint check build install
+.PHONY: help demo test tools lab bench buckets lint check build install
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +50,9 @@ lab:      ## the case on real hosts, as a transcript to read; needs root
 
 bench:    ## what phzd costs beside a UDP echo; wants two idle cores and some minutes
 	cargo bench --bench load
+
+buckets:  ## time to the first answer and memory, from 10 buckets to 1,000,000
+	cargo bench --bench buckets
 
 # Documentation is read by those who change phzd too, so links to private items are good ones.
 lint:     ## formatting, clippy, and every link in the documentation
