@@ -66,7 +66,8 @@ impl Daemon {
         Self::spawn(command, folder)
     }
 
-    fn spawn(mut command: Command, folder: TempDir) -> Self {
+    /// Runs `command`, which has its configuration from `folder`, until it serves.
+    pub fn spawn(mut command: Command, folder: TempDir) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (log, lines) = (Arc::new(Mutex::new(String::new())), BufReader::new(child.stderr.take().unwrap()).lines());
         let heard = Arc::clone(&log);

@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{RData, Record};
+use nix::sys::signal::Signal;
 use phzd::config::{Addresses, Config, DnsName, EndpointAddress, File, HealthCheck, Machine, WhenDown};
 use phzd::resolver::Resolver;
 use phzd::responder::Outcome;
 use phzd::wire::Transport;
 
-use crate::daemon;
+use crate::cli::phzd;
+use crate::daemon::{self, Daemon};
 use crate::resolvers::{Asked, GOOD, Reply, SOON, Standin, framed, query};
 
 const BUCKET: &str = "xxxxx-bucket.s3.ap-northeast-1.amazonaws.com";
@@ -157,7 +159,7 @@ fn a_name_is_looked_up_at_once_and_served_when_it_is_known() {
         standin.await_asked(asked + 2);
         says(&names, NAME, addresses(&[ONE, OTHER]));
         await_that("both addresses are served", || private(&mut resolver) == [ONE, OTHER]);
-        assert_eq!(resolver.totals().refreshes, 1);
+        await_that("that is counted", || resolver.totals().refreshes == 1);
     }
 }
 
@@ -292,6 +294,42 @@ fn a_folder_that_is_not_there_costs_only_the_file() {
     let config = config(standin.address, learned(&[standin.address]), WhenDown::Answer);
     let mut resolver = Resolver::start_in(&config, Some("/nonexistent/phzd".into())).unwrap();
     await_that("the address is served", || private(&mut resolver) == [ONE]);
+}
+
+/// The VPC's resolver knows nothing of the name; a rule's target does.
+#[test]
+fn the_command_keeps_what_it_learned_in_its_state_directory() {
+    let (vpc, vpc_names) = dns();
+    says(&vpc_names, NAME, Says::NxDomain);
+    let (target, names) = dns();
+    says(&names, NAME, addresses(&[ONE]));
+    let rule = format!("[[rule]]\ndomain = \"amazonaws.com\"\ntargets = [\"{}\"]\n", target.address);
+    let text = daemon::config(vpc.address, &(daemon::bucket("xxxxx-bucket") + &rule));
+    let text = text.replace(&format!("addresses = [\"{ONE}\"]"), &format!("dns-name = \"*.{NAME}\""));
+    assert!(text.contains(NAME), "{text}");
+    let state = tempfile::tempdir().unwrap();
+    let run = |by_option: bool| {
+        let folder = daemon::configured(&text);
+        let mut command = phzd();
+        command.arg("run").arg("--config").arg(folder.path().join("phzd.toml"));
+        match by_option {
+            true => command.arg("--state-dir").arg(state.path()),
+            false => command.env("STATE_DIRECTORY", state.path()),
+        };
+        Daemon::spawn(command, folder)
+    };
+    let first = run(false);
+    await_that("what is learned is stored", || stored(state.path()).contains(&ONE.to_string()));
+    assert_eq!(first.ask(BUCKET).addresses, [ONE]);
+    first.await_log(&format!("{NAME}: {ONE}"));
+    first.signal(Signal::SIGTERM);
+    assert!(first.wait().status.success());
+    assert!(vpc.asked().iter().all(|asked| asked.name() != NAME), "the rule has its targets asked");
+
+    says(&names, NAME, Says::ServFail);
+    let second = run(true);
+    assert_eq!(second.ask(BUCKET).addresses, [ONE], "{}", second.log());
+    second.await_log("cannot be looked up (SERVFAIL from 127.0.0.1): what was known is still answered");
 }
 
 //------------ Health -------------------------------------------------------------------------------------------------

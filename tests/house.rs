@@ -172,7 +172,7 @@ const ROOMS: &[Room] = &[
     Room {
         at: "endpoint/refresh",
         rooms: &["endpoint::watch"],
-        crates: &["hickory_proto", "hickory_resolver"],
+        crates: &["hickory_proto", "hickory_resolver", "tokio"],
         powers: &[],
         rule: "endpoint/refresh is one lookup; hickory has the sockets",
     },

@@ -8,6 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{CannotServe, Daemon};
 
+/// What is logged unless RUST_LOG says otherwise. hickory's clients warn of each datagram that does not fit, which anybody
+/// can send; what comes of a lookup phzd says itself.
+const LOG: &str = "info,hickory_net=off,hickory_resolver=off";
+
 /// Serves until stopped, with what is learned kept in `state`; one clear line if it cannot.
 pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     let daemon = match Daemon::prepare() {
@@ -17,7 +21,7 @@ pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     let Some((config, _)) = super::load(path) else { return ExitCode::FAILURE };
     // The journal has the time already; a person at a terminal does not.
     let terminal = std::io::stderr().is_terminal();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
     let log = log.with_ansi(terminal);
     if terminal {

@@ -1,8 +1,8 @@
 //! The thread that keeps the tables of endpoints true.
 //!
-//! [`super::watch`] decides; here it is carried out: lookups, connections, the file. One thread with a runtime of its own,
-//! so that whoever embeds the library needs none. The watch stands behind a lock, so that a reload publishes what is
-//! known before anybody is answered by the new policy.
+//! [`super::watch`] decides; here it is carried out: lookups, connections, the file. One thread with a runtime of its
+//! own, so that whoever embeds the library needs none. The watch stands behind a lock, so that a reload publishes what
+//! is known before anybody is answered by the new policy.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,8 +1,8 @@
 //! One lookup of an endpoint's DNS name, by hickory's resolver.
 //!
 //! The resolvers are the configuration's and nobody else's: no file of the system is read, no name is completed by a
-//! search list, nothing is cached here. Each is asked by itself, because hickory takes a SERVFAIL for the last word of all
-//! and lets a silent server use up the time of those after it.
+//! search list, nothing is cached here. Each is asked by itself, because hickory takes a SERVFAIL for the last word of
+//! all and lets a silent server use up the time of those after it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,10 +17,11 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use tokio::time::timeout;
 
 use super::watch::{Family, Found, Lookup};
 
-/// How long one resolver may take. Within it hickory repeats a datagram that was lost.
+/// How long one resolver may take, with all CNAMEs on the way. Within it hickory repeats a datagram that was lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks a name up; its resolvers are asked in their order until one gives a usable answer.
@@ -46,9 +47,10 @@ async fn ask(resolver: SocketAddr, lookup: &Lookup) -> Found {
         Family::A => RecordType::A,
         Family::Aaaa => RecordType::AAAA,
     };
-    let answers = match client.lookup(name, kind).await {
-        Ok(answers) => answers,
-        Err(error) => return failure(&error),
+    let answers = match timeout(PATIENCE, client.lookup(name, kind)).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return failure(&error),
+        Err(_) => return failure(&NetError::Timeout),
     };
     let (mut addresses, mut ttl) = (Vec::new(), u32::MAX);
     for record in answers.answers() {
@@ -69,12 +71,17 @@ fn failure(error: &NetError) -> Found {
         NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
             ResponseCode::NXDomain => Found::NxDomain,
             ResponseCode::NoError => Found::NoData,
-            code => Found::Failed(code.to_string()),
+            code => Found::Failed(mnemonic(code)),
         },
-        NetError::Dns(DnsError::ResponseCode(code)) => Found::Failed(code.to_string()),
+        NetError::Dns(DnsError::ResponseCode(code)) => Found::Failed(mnemonic(*code)),
         NetError::Timeout => Found::Failed("no answer".into()),
         error => Found::Failed(error.to_string()),
     }
+}
+
+/// `SERVFAIL`.
+fn mnemonic(code: ResponseCode) -> String {
+    format!("{code:?}").to_uppercase()
 }
 
 /// A client of this resolver alone. It is made for one lookup, so that nothing of an earlier one, such as a connection

@@ -16,8 +16,8 @@ use super::watch::{Family, Kept};
 const FILE: &str = "endpoints.toml";
 /// More than any file of ours needs: 10,000 names have less.
 const MOST_OCTETS: u64 = 16 << 20;
-const HEAD: &str = "# The addresses that phzd has learned, to answer with after a restart until they are looked up again.\n\
-                    # It may be removed at any time.\n\n";
+const HEAD: &str = "# The addresses that phzd has learned, for the time after a restart until they are looked up.\n\
+                    # This file may be removed.\n\n";
 
 /// The state directory.
 #[derive(Debug, Clone)]

@@ -18,8 +18,8 @@ impl Watched {
             Change::Up(ip) => (format!("endpoint {name:?}: {ip} port {port} is healthy again"), Action::Inform),
             Change::Unproven(ip) => (
                 format!(
-                    "endpoint {name:?}: {ip} port {port} has never let this host connect ({reason}), so it counts as up \
-                     and is not judged: if this host shall check it, let the endpoint's security group admit this host"
+                    "endpoint {name:?}: {ip} port {port} has never let this host connect ({reason}), so it counts as \
+                     up all the same: for checks to count, let the endpoint's security group admit this host"
                 ),
                 Action::Warn,
             ),
@@ -71,7 +71,7 @@ impl Named {
         if no_matter || std::mem::replace(&mut self.failing, true) {
             return;
         }
-        let meanwhile = if known { "what was known goes on serving" } else { "no address is known yet" };
+        let meanwhile = if known { "what was known is still answered" } else { "no address is known yet" };
         let line = format!("{name} cannot be looked up ({}): {meanwhile}, and it is tried again", shortfall.reason);
         actions.extend(self.lines.admit(line, now).map(Action::Warn));
     }

@@ -234,7 +234,9 @@ fn the_last_good_set_serves_while_refreshing_fails() {
         assert_eq!(said.len(), 4, "{said:?}");
         assert_eq!(
             said[1],
-            format!("W {NAME} cannot be looked up ({nothing}): what was known goes on serving, and it is tried again")
+            format!(
+                "W {NAME} cannot be looked up ({nothing}): what was known is still answered, and it is tried again"
+            )
         );
         assert_eq!(
             said[2..],
