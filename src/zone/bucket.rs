@@ -27,10 +27,15 @@ impl BadBucket {
 /// Says whether S3 would accept `name` for a general purpose bucket.
 pub fn check(name: &str) -> Result<(), BadBucket> {
     if let Some(bucket) = bucket_in(name) {
-        return Err(BadBucket::new(
-            "is more than a bucket's name",
-            format!("write only the bucket's name: {bucket:?}"),
-        ));
+        let hint = match Form::of(name).filter(|form| !form.covered) {
+            Some(form) => format!(
+                "write only the bucket's name: {bucket:?}. {} stays public, because the endpoint's certificate does not \
+                 cover it: programs must ask for {bucket}.s3.<region>",
+                form.name
+            ),
+            None => format!("write only the bucket's name: {bucket:?}"),
+        };
+        return Err(BadBucket::new("is more than a bucket's name", hint));
     }
     if name.bytes().any(|octet| octet.is_ascii_uppercase()) {
         let hint = "only old buckets of us-east-1 have such names; they are reached by path and need no entry";
@@ -86,6 +91,46 @@ fn bucket_in(text: &str) -> Option<&str> {
     });
     let bucket = if host { rest.split(".s3").next()? } else { rest };
     ((host || plain.is_some()) && !bucket.is_empty()).then_some(bucket)
+}
+
+/// A form of the host names by which S3 is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// What it is called, to begin a sentence.
+    pub name: &'static str,
+    /// The certificate of an S3 interface endpoint covers such hosts, so that they may resolve to it.
+    pub covered: bool,
+}
+
+/// Forms by what stands in a host name between the bucket and the region, or after it; the first that fits decides.
+const FORMS: [(&str, Form); 15] = [
+    (".s3-accelerate.", Form { name: "The form for transfer acceleration", covered: false }),
+    (".s3-website", Form { name: "The form for websites", covered: false }),
+    (".s3-fips.", Form { name: "The FIPS form", covered: false }),
+    (".s3-fips-", Form { name: "The FIPS form", covered: false }),
+    (".s3express-", Form { name: "The form of directory buckets", covered: false }),
+    (".s3-outposts.", Form { name: "The form of Outposts", covered: false }),
+    (".s3-object-lambda", Form { name: "The form of Object Lambda access points", covered: false }),
+    (".s3-global.", Form { name: "The form of multi-Region access points", covered: false }),
+    (".dualstack.", Form { name: "The dual-stack form", covered: false }),
+    (".s3-accesspoint.", Form { name: "The form of access points", covered: true }),
+    (".s3-control.", Form { name: "The form of S3's control plane", covered: true }),
+    (".s3.amazonaws.", Form { name: "The global form", covered: false }),
+    (".s3.c2s.", Form { name: "The global form", covered: false }),
+    (".s3-", Form { name: "The form with a hyphen", covered: false }),
+    (".s3.", Form { name: "The Regional form", covered: true }),
+];
+
+impl Form {
+    /// The form of a host name, alone or in a URL; `None` if it is no host of S3.
+    pub fn of(host: &str) -> Option<Self> {
+        let host = host.split_once("://").map_or(host, |(_, rest)| rest).split('/').next()?.trim_end_matches('.');
+        let aws = PARTITIONS.iter().any(|partition| host.ends_with(partition.suffix));
+        // Requests by path have no bucket before the service.
+        let whole = format!(".{host}");
+        let found = FORMS.iter().find(|(part, _)| whole.contains(part)).map(|(_, form)| *form);
+        found.filter(|_| aws)
+    }
 }
 
 /// What a name with a reserved ending is, and what that means here; `None` for a plain bucket's name.
@@ -391,6 +436,72 @@ mod tests {
         }
         assert_eq!(bucket_in("my.b.s3.example"), None);
         assert_eq!(bucket_in("s3.amazonaws.com"), None);
+    }
+
+    #[test]
+    fn forms_that_an_endpoint_covers_and_others() {
+        for (host, name, covered) in [
+            ("b.s3.ap-northeast-1.amazonaws.com", "Regional", true),
+            ("s3.ap-northeast-1.amazonaws.com", "Regional", true),
+            ("b.s3.cn-north-1.amazonaws.com.cn", "Regional", true),
+            ("https://b.s3.eusc-de-east-1.amazonaws.eu/key", "Regional", true),
+            ("b.s3.amazonaws.com", "global", false),
+            ("s3.amazonaws.com", "global", false),
+            ("b.s3-us-west-2.amazonaws.com", "hyphen", false),
+            ("s3-us-west-2.amazonaws.com.", "hyphen", false),
+            ("b.s3.dualstack.us-west-2.amazonaws.com", "dual-stack", false),
+            ("b.s3-fips.us-west-2.amazonaws.com", "FIPS", false),
+            ("b.s3-fips.dualstack.us-west-2.amazonaws.com", "FIPS", false),
+            ("b.s3-accelerate.amazonaws.com", "acceleration", false),
+            ("ap-123456789012.s3-accesspoint.us-west-2.amazonaws.com", "access points", true),
+            ("ap-123456789012.s3-accesspoint.dualstack.us-west-2.amazonaws.com", "dual-stack", false),
+            ("x-123456789012.s3-object-lambda.us-west-2.amazonaws.com", "Object Lambda", false),
+            ("x.accesspoint.s3-global.amazonaws.com", "multi-Region", false),
+            ("123456789012.s3-control.us-west-2.amazonaws.com", "control", true),
+            ("b--usw2-az1--x-s3.s3express-usw2-az1.us-west-2.amazonaws.com", "directory", false),
+            ("x.op-1.123456789012.s3-outposts.us-west-2.amazonaws.com", "Outposts", false),
+            ("b.s3-website-us-west-2.amazonaws.com", "websites", false),
+            ("b.s3-website.us-west-2.amazonaws.com", "websites", false),
+        ] {
+            let form = Form::of(host).unwrap_or_else(|| panic!("{host}"));
+            assert!(form.name.contains(name) && form.covered == covered, "{host}: {form:?}");
+        }
+        for host in ["kms.us-west-2.amazonaws.com", "b.s3.example", "www.example.com"] {
+            assert_eq!(Form::of(host), None, "{host}");
+        }
+        let dual = check("b-b.s3.dualstack.us-west-2.amazonaws.com").unwrap_err();
+        assert!(dual.hint.contains("dual-stack") && dual.hint.contains("\"b-b\""), "{}", dual.hint);
+    }
+
+    #[test]
+    fn access_points() {
+        for name in ["my-ap-123456789012", "abc-000000000000"] {
+            assert_eq!(check_access_point(name), Ok(()), "{name}");
+        }
+        for (name, reason) in [
+            ("my-ap", "twelve digits"),
+            ("my-ap-12345", "twelve digits"),
+            ("ab-123456789012", "3 to 50"),
+            ("My-ap-123456789012", "refuses"),
+            ("my_ap-123456789012", "refuses"),
+            ("arn:aws:s3:ap-northeast-1:123456789012:accesspoint/my-ap", "ARN"),
+            ("my-ap-123456789012.s3-accesspoint.ap-northeast-1.amazonaws.com", "more than"),
+            ("my-ap-abcdefgh-s3alias", "alias"),
+        ] {
+            assert!(check_access_point(name).unwrap_err().reason.contains(reason), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_every_host_needs() {
+        let known = well_known("cn-north-1");
+        let has = |name: &str| known.iter().any(|(known, _)| known == name);
+        assert!(has("amazonlinux-2-repos-cn-north-1.s3.cn-north-1.amazonaws.com.cn") && has("cdn.amazonlinux.com"));
+        assert!(has("ssm.cn-north-1.amazonaws.com.cn"));
+        assert!(known.iter().all(|(name, _)| name.parse::<Name>().is_ok()));
+        let theirs = of_aws("us-west-2");
+        assert!(theirs.names.iter().all(|name| owner(name, "us-west-2").is_some()));
+        assert!(theirs.prefixes.contains(&"al2023-repos-us-west-2-".to_owned()));
     }
 
     #[test]
