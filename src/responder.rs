@@ -27,6 +27,12 @@ pub enum Outcome {
     Forward(Pending),
 }
 
+impl Outcome {
+    fn of(written: Written) -> Self {
+        written.map_or(Self::Drop, Self::Reply)
+    }
+}
+
 /// A query that waits for a resolver.
 #[derive(Debug)]
 pub struct Pending {
@@ -94,23 +100,23 @@ impl Responder {
         hall.counts.queries.add(1);
         // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
         if client.port() == 0 || transport == Transport::Udp && hall.upstream.loops.is_ours(client) {
-            return hall.silent();
+            return Outcome::of(hall.silent());
         }
-        let (query, unserved) = match decode(packet) {
+        let decoded = decode(packet);
+        let (query, unserved) = match &decoded {
             Decoded::Query(query) => (query, None),
-            Decoded::Unserved(query, code) => (query, Some(code)),
-            Decoded::Unreadable(code) => return hall.unreadable(packet, code, out),
-            Decoded::Drop => return hall.silent(),
+            Decoded::Unserved(query, code) => (query, Some(*code)),
+            Decoded::Unreadable(code) => return Outcome::of(hall.unreadable(packet, *code, out)),
+            Decoded::Drop => return Outcome::of(hall.silent()),
         };
         let Some(who) = hall.policy.clients().identify(client.ip()) else {
-            return hall.error(&query, transport, &prohibited(), out);
+            return Outcome::of(hall.error(query, transport, &prohibited(), out));
         };
         if let Some(code) = unserved {
-            return hall.error(&query, transport, &Answer::empty(code), out);
+            return Outcome::of(hall.error(query, transport, &Answer::empty(code), out));
         }
-        let asking = Asking { query: &query, who, transport };
-        match hall.follow(&asking, Chain::default(), None, now, out) {
-            Course::Ended(outcome) => outcome,
+        match hall.follow(&Asking { query, who, transport }, Chain::default(), None, now, out) {
+            Course::Ended(written) => Outcome::of(written),
             Course::Onward(chain, question, route) => {
                 hall.counts.forwarded.add(1);
                 let (packet, deadline) = (query.essentials(), now + hall.policy.timeout());
@@ -124,13 +130,13 @@ impl Responder {
     pub fn finish(&mut self, pending: Pending, answer: &Answer, now: Instant, out: &mut [u8]) -> Outcome {
         let hall = self.enter();
         let Pending { packet, client, transport, deadline, chain, .. } = pending;
-        let Decoded::Query(query) = decode(&packet) else { return hall.silent() };
+        let Decoded::Query(query) = decode(&packet) else { return Outcome::of(hall.silent()) };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
         let Some(who) = hall.policy.clients().identify(client.ip()) else {
-            return hall.error(&query, transport, &prohibited(), out);
+            return Outcome::of(hall.error(&query, transport, &prohibited(), out));
         };
         match hall.follow(&Asking { query: &query, who, transport }, chain, Some(answer), now, out) {
-            Course::Ended(outcome) => outcome,
+            Course::Ended(written) => Outcome::of(written),
             Course::Onward(chain, question, route) => {
                 Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
             }
@@ -142,10 +148,7 @@ impl Responder {
         let hall = self.enter();
         hall.counts.overloaded.add(1);
         let Decoded::Query(query) = decode(&pending.packet) else { return 0 };
-        match hall.write(&query, pending.transport, &overloaded(), Placement::FRESH, out) {
-            Outcome::Reply(length) => length,
-            Outcome::Drop | Outcome::Forward(_) => 0,
-        }
+        hall.write(&query, pending.transport, &overloaded(), Placement::FRESH, out).unwrap_or(0)
     }
 
     /// The hall as it stands for one query.
@@ -215,10 +218,14 @@ struct Asking<'a> {
     transport: Transport,
 }
 
+/// Octets of the reply that is written, or none where there is to be none. It is small, unlike an [`Outcome`], and is
+/// handed up through several calls.
+type Written = Option<usize>;
+
 /// Where a query has come to.
 enum Course {
     /// Its reply is written, or there is none.
-    Ended(Outcome),
+    Ended(Written),
     /// A resolver must be asked this before it can go on.
     Onward(Chain, Question, Arc<Route>),
 }
@@ -226,7 +233,7 @@ enum Course {
 /// What one name on the way leads to.
 enum Step {
     /// The end.
-    Ended(Outcome),
+    Ended(Written),
     /// Other names, the last of which is to be asked for next.
     Cnames(Vec<Alias>),
     /// A resolver, to be asked this.
@@ -355,7 +362,7 @@ impl Hall<'_> {
     }
 
     /// Writes the chain that was followed, and the answer at its end.
-    fn end(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, place: Placement, out: &mut [u8]) -> Outcome {
+    fn end(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, place: Placement, out: &mut [u8]) -> Written {
         // What could not be had is no answer with a chain before it.
         let failed = !matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
         if chain.is_empty() || failed {
@@ -372,7 +379,7 @@ impl Hall<'_> {
         answer: &Answer,
         place: Placement,
         out: &mut [u8],
-    ) -> Outcome {
+    ) -> Written {
         let length = answer.write(query, place, query.limit(transport), out);
         if length == 0 {
             return self.silent();
@@ -380,23 +387,23 @@ impl Hall<'_> {
         if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             self.counts.truncated.add(1);
         }
-        Outcome::Reply(length)
+        Some(length)
     }
 
-    fn error(&self, query: &Query<'_>, transport: Transport, answer: &Answer, out: &mut [u8]) -> Outcome {
+    fn error(&self, query: &Query<'_>, transport: Transport, answer: &Answer, out: &mut [u8]) -> Written {
         let count = if answer.rcode() == rcode::REFUSED { &self.counts.refused } else { &self.counts.malformed };
         count.add(1);
         self.write(query, transport, answer, Placement::FRESH, out)
     }
 
-    fn unreadable(&self, packet: &[u8], code: u16, out: &mut [u8]) -> Outcome {
+    fn unreadable(&self, packet: &[u8], code: u16, out: &mut [u8]) -> Written {
         self.counts.malformed.add(1);
-        Outcome::Reply(error_header(packet, code, out))
+        Some(error_header(packet, code, out))
     }
 
-    fn silent(&self) -> Outcome {
+    fn silent(&self) -> Written {
         self.counts.dropped.add(1);
-        Outcome::Drop
+        None
     }
 }
 

@@ -14,7 +14,7 @@ pub mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -119,13 +119,16 @@ impl Endpoints {
         let Some(endpoint) = self.list.get(index) else { return };
         let az_ids = if endpoint.affinity == Affinity::SameAz { &*self.az_ids } else { &[] };
         let ground = Ground { az_ids, ttl: endpoint.ttl, dns64: self.dns64 };
-        endpoint.answers.store(Arc::new(Answers::of(standing, &ground)));
-        endpoint.away.store(standing == Standing::Away, Relaxed);
+        // The answers of one that goes away stay: a query between the two would be told that there are none.
+        if standing != Standing::Away {
+            endpoint.answers.store(Arc::new(Answers::of(standing, &ground)));
+        }
+        endpoint.away.store(standing == Standing::Away, Release);
     }
 
     /// Whether names that are an alias to endpoint `index` are to be looked for elsewhere.
     pub fn is_away(&self, index: usize) -> bool {
-        self.list.get(index).is_none_or(|endpoint| endpoint.away.load(Relaxed))
+        self.list.get(index).is_none_or(|endpoint| endpoint.away.load(Acquire))
     }
 }
 
