@@ -334,6 +334,13 @@ fn the_command_keeps_what_it_learned_in_its_state_directory() {
 
 //------------ Health -------------------------------------------------------------------------------------------------
 
+/// An address of this host that no other test process uses: one that took a port which has just been closed here would
+/// let connect.
+fn host(last: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high & 63, low, last)
+}
+
 /// Addresses of this host with one port that is free on all.
 fn hosts<const N: usize>(ips: [Ipv4Addr; N]) -> (u16, [Option<TcpListener>; N]) {
     let began = Instant::now();
@@ -357,7 +364,7 @@ fn checked(resolver: SocketAddr, ips: &[Ipv4Addr], port: u16, when_down: WhenDow
 
 #[test]
 fn an_address_that_lets_nobody_connect_leaves_the_answers_until_it_does() {
-    let ips = [Ipv4Addr::new(127, 0, 11, 1), Ipv4Addr::new(127, 0, 11, 2)];
+    let ips = [host(1), host(2)];
     let standin = Standin::good();
     for (when_down, all_down) in [(WhenDown::Answer, &ips[..]), (WhenDown::Forward, &[])] {
         let (port, mut listeners) = hosts(ips);
@@ -372,7 +379,8 @@ fn an_address_that_lets_nobody_connect_leaves_the_answers_until_it_does() {
         listeners[1] = None;
         await_that("all are down", || resolver.totals().health_changes == 2);
         await_that("when-down is followed", || private(&mut resolver) == all_down);
-        assert_eq!(ask(&mut resolver).is_none(), when_down == WhenDown::Forward);
+        let reply = ask(&mut resolver);
+        assert_eq!(reply.is_none(), when_down == WhenDown::Forward, "{reply:?}");
         let _listeners = ips.map(|ip| TcpListener::bind((ip, port)).unwrap());
         await_that("both return", || private(&mut resolver) == ips && resolver.totals().health_changes == 4);
         assert!(resolver.totals().probes_failed >= 4);
@@ -381,7 +389,7 @@ fn an_address_that_lets_nobody_connect_leaves_the_answers_until_it_does() {
 
 #[test]
 fn an_address_that_never_let_connect_stays() {
-    let ip = Ipv4Addr::new(127, 0, 12, 1);
+    let ip = host(3);
     let (port, listeners) = hosts([ip]);
     drop(listeners);
     let standin = Standin::good();
@@ -393,7 +401,7 @@ fn an_address_that_never_let_connect_stays() {
 
 #[test]
 fn the_thread_ends_with_the_last_clone() {
-    let ip = Ipv4Addr::new(127, 0, 13, 1);
+    let ip = host(4);
     let (port, [listener]) = hosts([ip]);
     let listener = listener.unwrap();
     let standin = Standin::good();

@@ -38,6 +38,8 @@ struct Track {
     /// A check is under way.
     under_way: bool,
     confirming: Confirming,
+    /// Why the last check that failed did.
+    reason: String,
 }
 
 /// Where the last check before all count as down is.
@@ -102,6 +104,7 @@ impl Health {
                 due: now + spread.mul_f64(random.random_range(0.0..1.0)),
                 under_way: false,
                 confirming: Confirming::No,
+                reason: String::new(),
             });
         }
         self.settle(now)
@@ -123,11 +126,15 @@ impl Health {
         }
     }
 
-    /// A check ended; what it changes, in order.
-    pub fn ended(&mut self, ip: IpAddr, succeeded: bool, now: Instant) -> Vec<Change> {
+    /// A check ended, and `Err` says why it failed; what that changes, in order.
+    pub fn ended(&mut self, ip: IpAddr, result: Result<(), String>, now: Instant) -> Vec<Change> {
         let HealthCheck { failures, successes, .. } = self.check;
         let Some(track) = self.tracks.get_mut(&ip) else { return Vec::new() };
         track.under_way = false;
+        let succeeded = result.is_ok();
+        if let Err(reason) = result {
+            track.reason = reason;
+        }
         let confirmed = track.confirming == Confirming::UnderWay;
         let mut changes = Vec::new();
         match (succeeded, track.up) {
@@ -158,6 +165,11 @@ impl Health {
     /// Whether `ip` may be answered.
     pub fn is_up(&self, ip: IpAddr) -> bool {
         self.tracks.get(&ip).is_none_or(|track| track.up)
+    }
+
+    /// Why the last check of `ip` that failed did.
+    pub fn reason(&self, ip: IpAddr) -> &str {
+        self.tracks.get(&ip).map_or("", |track| &track.reason)
     }
 
     /// Whether none is up.
@@ -221,7 +233,12 @@ mod tests {
         /// One check of an address.
         fn check(&mut self, last: u8, succeeds: bool) -> Vec<Change> {
             self.health.begin(ip(last), self.now, &mut self.random);
-            self.health.ended(ip(last), succeeds, self.now)
+            self.end(last, succeeds)
+        }
+
+        /// A check that is under way ends.
+        fn end(&mut self, last: u8, succeeds: bool) -> Vec<Change> {
+            self.health.ended(ip(last), if succeeds { Ok(()) } else { Err(format!("why {last}")) }, self.now)
         }
 
         /// Whoever is to be checked now.
@@ -311,6 +328,7 @@ mod tests {
         let mut play = about_to_be_down();
         assert_eq!(play.check(1, true), [Change::Up(ip(1)), Change::Down(ip(2))]);
         assert_eq!((play.up(), play.due()), (vec![ip(1)], vec![ip(2)]));
+        assert_eq!(play.health.reason(ip(2)), "why 2", "though its own check was not the last");
         let mut play = about_to_be_down();
         assert_eq!(play.check(2, true), []);
         assert_eq!((play.up(), play.due()), (vec![ip(2)], vec![ip(1)]), "the one may be looked at all the same");
@@ -323,8 +341,8 @@ mod tests {
         let mut play = about_to_be_down();
         play.health.begin(ip(1), play.now, &mut play.random);
         play.health.begin(ip(2), play.now, &mut play.random);
-        assert_eq!(play.health.ended(ip(1), true, play.now), [Change::Up(ip(1)), Change::Down(ip(2))]);
-        assert_eq!(play.health.ended(ip(2), false, play.now), [], "that one is down already");
+        assert_eq!(play.end(1, true), [Change::Up(ip(1)), Change::Down(ip(2))]);
+        assert_eq!(play.end(2, false), [], "that one is down already");
         assert_eq!(play.up(), [ip(1)]);
 
         let mut play = Play::new(1, 1, &[1, 2]);
@@ -334,7 +352,7 @@ mod tests {
         play.health.begin(ip(1), play.now, &mut play.random);
         assert_eq!(play.check(2, false), []);
         // The one under way ends, and another is due at once.
-        assert_eq!(play.health.ended(ip(1), false, play.now), []);
+        assert_eq!(play.end(1, false), []);
         assert_eq!(play.due(), [ip(1), ip(2)]);
         play.check(1, false);
         assert_eq!(play.check(2, false), [Change::Down(ip(2))]);

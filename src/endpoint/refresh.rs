@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hickory_proto::ProtoError;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name as Absolute, RData, RecordType};
+use hickory_proto::rr::{Name as Absolute, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -47,22 +47,26 @@ async fn ask(resolver: SocketAddr, lookup: &Lookup) -> Found {
         Family::A => RecordType::A,
         Family::Aaaa => RecordType::AAAA,
     };
-    let answers = match timeout(PATIENCE, client.lookup(name, kind)).await {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => return failure(&error),
-        Err(_) => return failure(&NetError::Timeout),
-    };
-    let (mut addresses, mut ttl) = (Vec::new(), u32::MAX);
-    for record in answers.answers() {
-        let ip: IpAddr = match &record.data {
-            RData::A(ip) if kind == RecordType::A => ip.0.into(),
-            RData::AAAA(ip) if kind == RecordType::AAAA => ip.0.into(),
-            _ => continue,
-        };
-        addresses.push(ip);
-        ttl = ttl.min(record.ttl);
+    match timeout(PATIENCE, client.lookup(name, kind)).await {
+        Ok(Ok(lookup)) => found(lookup.answers()),
+        Ok(Err(error)) => failure(&error),
+        Err(_) => failure(&NetError::Timeout),
     }
-    if addresses.is_empty() { Found::NoData } else { Found::Addresses { addresses, ttl } }
+}
+
+/// The addresses in an answer, which are all of the family that was asked for. The least TTL is that of the whole chain
+/// of CNAMEs that leads to them.
+fn found(answers: &[Record]) -> Found {
+    let ip = |record: &Record| match &record.data {
+        RData::A(ip) => Some(IpAddr::V4(ip.0)),
+        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+        _ => None,
+    };
+    let addresses: Vec<IpAddr> = answers.iter().filter_map(ip).collect();
+    match answers.iter().map(|record| record.ttl).min() {
+        Some(ttl) if !addresses.is_empty() => Found::Addresses { addresses, ttl },
+        _ => Found::NoData,
+    }
 }
 
 /// The end of a lookup without addresses.
@@ -108,4 +112,31 @@ fn client(resolver: SocketAddr) -> Result<TokioResolver, NetError> {
 /// The name as hickory has it, absolute because its wire form is.
 fn absolute(wire: &[u8]) -> Result<Absolute, ProtoError> {
     Absolute::read(&mut BinDecoder::new(wire)).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::rdata::{A, CNAME};
+
+    use super::*;
+
+    #[test]
+    fn the_least_ttl_is_that_of_the_whole_chain() {
+        let name = |text: &str| text.parse::<Absolute>().unwrap();
+        let alias = Record::from_rdata(name("a.example."), 20, RData::CNAME(CNAME(name("b.example."))));
+        let address = |ttl, last| Record::from_rdata(name("b.example."), ttl, RData::A(A([10, 0, 0, last].into())));
+        let both = |ttl| Found::Addresses { addresses: vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()], ttl };
+        assert_eq!(found(&[alias.clone(), address(60, 1), address(50, 2)]), both(20));
+        assert_eq!(found(&[address(60, 1), address(50, 2)]), both(50));
+        assert_eq!(found(&[alias]), Found::NoData);
+        assert_eq!(found(&[]), Found::NoData);
+    }
+
+    #[test]
+    fn failures_are_told_by_their_mnemonic() {
+        let told = |code| failure(&NetError::Dns(DnsError::ResponseCode(code))).to_string();
+        assert_eq!(told(ResponseCode::ServFail), "SERVFAIL");
+        assert_eq!(told(ResponseCode::Refused), "REFUSED");
+        assert_eq!(failure(&NetError::Timeout).to_string(), "no answer");
+    }
 }

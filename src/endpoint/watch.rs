@@ -234,15 +234,11 @@ impl Watch {
         let Some((index, ip)) = self.probes.remove(&probe) else { return };
         let Some(watched) = self.watched.get_mut(index) else { return };
         let Some(health) = &mut watched.health else { return };
-        let changes = health.ended(ip, result.is_ok(), now);
-        let reason = match result {
-            Ok(()) => String::new(),
-            Err(reason) => {
-                self.counts.probes_failed.add(1);
-                reason
-            }
-        };
-        self.heed(index, &changes, &reason, now);
+        if result.is_err() {
+            self.counts.probes_failed.add(1);
+        }
+        let changes = health.ended(ip, result, now);
+        self.heed(index, &changes, now);
         if !changes.is_empty() {
             self.publish(index, now);
         }
@@ -294,11 +290,11 @@ impl Watch {
     }
 
     /// Counts and says what has changed of the health of endpoint `index`.
-    fn heed(&mut self, index: usize, changes: &[Change], reason: &str, now: Instant) {
+    fn heed(&mut self, index: usize, changes: &[Change], now: Instant) {
         let Some(watched) = self.watched.get_mut(index) else { return };
         let moved = changes.iter().filter(|change| !matches!(change, Change::Unproven(_))).count();
         self.counts.health_changes.add(moved as u64);
-        changes.iter().for_each(|change| watched.say(*change, reason, now, &mut self.actions));
+        changes.iter().for_each(|change| watched.say(*change, now, &mut self.actions));
         watched.say_all_down(now, &mut self.actions);
     }
 
@@ -309,7 +305,7 @@ impl Watch {
         if let (Some(health), Published::Serving { addresses, .. }) = (&mut watched.health, &known) {
             let ips: Vec<IpAddr> = addresses.iter().map(|address| address.ip).collect();
             let changes = health.know(&ips, now, &mut self.random);
-            self.heed(index, &changes, "nobody else is left to be asked", now);
+            self.heed(index, &changes, now);
         }
         let Some(watched) = self.watched.get_mut(index) else { return };
         let published = watched.judge(known);

@@ -10,16 +10,21 @@ use crate::config::WhenDown;
 use crate::wire::Name;
 
 impl Watched {
-    /// A check changed something; `reason` is why it failed, if it did.
-    pub(super) fn say(&mut self, change: Change, reason: &str, now: Instant, actions: &mut Vec<Action>) {
-        let (name, port) = (&self.config.name, self.health.as_ref().map_or(0, |health| health.check().port));
+    /// Checks changed something.
+    pub(super) fn say(&mut self, change: Change, now: Instant, actions: &mut Vec<Action>) {
+        let (name, Some(health)) = (&self.config.name, &self.health) else { return };
+        let port = health.check().port;
+        let reason = |ip| health.reason(ip);
         let (line, action): (_, fn(String) -> Action) = match change {
-            Change::Down(ip) => (format!("endpoint {name:?}: {ip} port {port} is unhealthy: {reason}"), Action::Warn),
+            Change::Down(ip) => {
+                (format!("endpoint {name:?}: {ip} port {port} is unhealthy: {}", reason(ip)), Action::Warn)
+            }
             Change::Up(ip) => (format!("endpoint {name:?}: {ip} port {port} is healthy again"), Action::Inform),
             Change::Unproven(ip) => (
                 format!(
-                    "endpoint {name:?}: {ip} port {port} has never let this host connect ({reason}), so it counts as \
-                     up all the same: for checks to count, let the endpoint's security group admit this host"
+                    "endpoint {name:?}: {ip} port {port} has never let this host connect ({}), so it counts as up all \
+                     the same: for checks to count, let the endpoint's security group admit this host",
+                    reason(ip)
                 ),
                 Action::Warn,
             ),
