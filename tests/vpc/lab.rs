@@ -151,9 +151,42 @@ impl Lab {
     pub fn start_phzd(&mut self, configuration: &str, address: IpAddr) {
         println!("phzd host$ phzd run --config tests/vpc/{configuration} &");
         let mut phzd = self.command_on(Host::Phzd, env!("CARGO_BIN_EXE_phzd"));
-        phzd.args(["run", "--config"]).arg(data(configuration));
+        phzd.args(["run", "--config"]).arg(data(configuration)).arg("--state-dir").arg(self.state_folder());
         self.start_process("phzd", phzd);
         self.wait_for_dns(Host::Phzd, address);
+    }
+
+    /// Ends the process called `name`, as a crash would.
+    pub fn stop(&mut self, name: &str) {
+        println!("# {name} ends");
+        let index = self.processes.iter().position(|process| process.name == name).expect("a process of that name");
+        let mut process = self.processes.remove(index);
+        process.child.kill().expect("it runs");
+        process.child.wait().expect("it ends");
+    }
+
+    /// Starts the endpoint's server again.
+    pub fn start_endpoint(&mut self) {
+        println!("# the endpoint serves again");
+        self.start_https("endpoint", Host::Endpoint);
+    }
+
+    /// The security group admits phzd's host too, and counts its connections.
+    pub fn admit_phzd(&self) {
+        let rule = "add rule inet security-group input ip saddr 172.31.1.10 tcp dport 443 counter accept";
+        run_with_input(self.command_on(Host::Endpoint, "nft").args(["-f", "-"]), rule);
+    }
+
+    /// How many connections of phzd's host the security group has admitted.
+    pub fn connections_of_phzd(&self) -> u32 {
+        let said = self.run_unseen(Host::Endpoint, "nft list chain inet security-group input");
+        let counter = said.text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        counter.and_then(|packets| packets.parse().ok()).unwrap_or(0)
+    }
+
+    /// What the process called `name` has logged so far.
+    pub fn log(&self, process: &str) -> String {
+        fs::read_to_string(self.log_path(process)).unwrap_or_default()
     }
 
     /// The questions about `name` or a name below it that the `.2` has been asked so far, as `client name type class`.
@@ -242,7 +275,7 @@ impl Lab {
     /// A TLS server whose file `/path` tells by which path it was reached.
     fn start_https(&mut self, name: &'static str, host: Host) {
         let root = self.folder.join(name);
-        fs::create_dir(&root).expect("a folder for the server's files");
+        fs::create_dir_all(&root).expect("a folder for the server's files");
         fs::write(root.join("path"), format!("this is {name}\n")).expect("a file to serve");
         let mut server = self.command_on(host, "openssl");
         server.args(["s_server", "-quiet", "-WWW", "-cert", "../certificate.pem", "-key", "../key.pem"]);
@@ -291,8 +324,11 @@ impl Lab {
         format!("{}-{host}", self.name)
     }
 
-    fn log(&self, process: &str) -> String {
-        fs::read_to_string(self.log_path(process)).unwrap_or_default()
+    /// Where phzd keeps what it has learned.
+    fn state_folder(&self) -> PathBuf {
+        let folder = self.folder.join("state");
+        fs::create_dir_all(&folder).expect("a folder for phzd's state");
+        folder
     }
 
     fn log_path(&self, process: &str) -> PathBuf {
