@@ -126,7 +126,7 @@ fn check_says_what_it_read() {
     let folder = listening("127.0.0.1:5300");
     let path = folder.path().join("phzd.toml");
     let told = run(phzd().arg("check").arg(&path));
-    let line = format!("{}: good: 1 bucket, 1 endpoint, 1 subnet, 0 rules\n", path.display());
+    let line = format!("{}: good: 1 bucket, 0 other zones, 1 endpoint, 1 subnet, 0 rules\n", path.display());
     assert_eq!(told, Told { code: Some(0), out: line, error: String::new() });
     // A warning is no mistake.
     let text = fs::read_to_string(&path).unwrap();

@@ -11,9 +11,10 @@ pub fn check(path: &Path) -> ExitCode {
     // Who closed the output does not want the line, and the exit status says the same.
     let _ = writeln!(
         io::stdout(),
-        "{}: good: {}, {}, {}, {}{}",
+        "{}: good: {}, {}, {}, {}, {}{}",
         path.display(),
         count(names, "bucket"),
+        count(config.zones.len(), "other zone"),
         count(config.endpoints.len(), "endpoint"),
         count(config.subnets.len(), "subnet"),
         count(config.rules.len(), "rule"),
