@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phzd::config::{
-    Addresses, Audience, Below, Cache, Checked, Config, File, HealthCheck, KEYS, Machine, Others, Problems,
+    Addresses, Audience, Below, Cache, Checked, Config, Data, File, HealthCheck, KEYS, Machine, Others, Problems,
 };
 
 fn machine() -> Machine {
@@ -94,6 +94,39 @@ fn a_file_that_is_not_text_is_told_with_its_place() {
     fs::write(&path, b"[vpc]\nregion = \"\xff\"\n").unwrap();
     let told = told(&Config::load(&path));
     assert!(told.contains("/phzd.toml:2:11: error: the file is not UTF-8 text\n"), "{told}");
+}
+
+#[test]
+fn of_a_hundred_thousand_names_the_three_wrong_ones_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut names: Vec<String> = (0..100_000).map(|number| format!("bucket-{number}")).collect();
+    names[11] = "Bucket-11".into();
+    names[50_000] = "bucket_50000".into();
+    names[99_999] = "bucket-7".into();
+    fs::write(folder.path().join("names.txt"), names.join("\n")).unwrap();
+    let text = fs::read_to_string("tests/config/good.toml").unwrap();
+    let named = text.lines().map(|line| if line.starts_with("names =") { "names-file = \"names.txt\"" } else { line });
+    fs::write(folder.path().join("phzd.toml"), named.collect::<Vec<_>>().join("\n")).unwrap();
+    let problems = File::load(&folder.path().join("phzd.toml")).check(&machine()).unwrap_err();
+    let told: Vec<String> = problems.0.iter().map(|problem| problem.place().unwrap().to_string()).collect();
+    let at = |line: usize| format!("{}:{line}:1", folder.path().join("names.txt").display());
+    assert_eq!(told, [at(12), at(50_001), at(100_000)]);
+}
+
+#[test]
+fn a_zone_file_is_read_to_its_last_record() {
+    let (config, _) = File::load(Path::new("tests/config/zone-good.toml")).check(&machine()).unwrap();
+    let kinds: BTreeSet<u16> = config.zones[0]
+        .records
+        .iter()
+        .filter_map(|set| match set.data {
+            Data::Records { kind, .. } => Some(kind),
+            Data::Alias(_) => None,
+        })
+        .collect();
+    // The 17 types that Route 53 offers, and one that nobody knows.
+    assert_eq!(kinds, BTreeSet::from([1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 44, 52, 64, 65, 99, 257, 65_280]));
+    assert_eq!(config.zones[0].records.len(), 23);
 }
 
 #[test]

@@ -285,6 +285,8 @@ pub struct Record {
     pub values: Option<List>,
     /// Name of an endpoint.
     pub alias: Option<Written<String>>,
+    /// A mistake was found in it while it was read: what seems absent may be only unreadable.
+    pub damaged: bool,
 }
 
 /// A file that a configuration names, as it was read: bucket names one a line, or a zone. Its text is looked at where it

@@ -108,14 +108,18 @@ impl Judge<'_> {
 
     /// One of `records`.
     fn record(&mut self, record: &Written<file::Record>, zone: &Name, into: &mut Vec<Candidate>) {
-        let file::Record { name, kind, ttl, values, alias } = &record.value;
+        let file::Record { name, kind, ttl, values, alias, damaged } = &record.value;
         let whole = record.place.as_ref();
+        let absent = |judge: &mut Self, problem: Problem| {
+            if !damaged {
+                judge.problems.push(problem);
+            }
+        };
         let Some(name) = name else {
             let problem = Problem::mistake(whole, "a record without name");
-            return self.problems.push(problem.hint("add name = \"@\" for the zone's own name, or name = \"db\""));
+            return absent(self, problem.hint("add name = \"@\" for the zone's own name, or name = \"db\""));
         };
         let Some(owner) = self.owner(name, zone) else { return };
-        let ttl_given = ttl.as_ref().and_then(|ttl| ttl.place.as_ref());
         if let Some(alias) = alias {
             if kind.is_some() || values.is_some() || ttl.is_some() {
                 let problem = Problem::mistake(alias.place.as_ref(), "an alias has no type, ttl or values of its own");
@@ -126,9 +130,7 @@ impl Judge<'_> {
         }
         let Some(kind) = kind else {
             let problem = Problem::mistake(whole, "a record without type");
-            return self
-                .problems
-                .push(problem.hint("add type = \"A\" and values = [\"172.31.1.20\"], or alias = \"…\""));
+            return absent(self, problem.hint("add type = \"A\" and values = [\"172.31.1.20\"], or alias = \"…\""));
         };
         let Some(number) = presentation::kind_of(&kind.value) else {
             let hint = match nearest(&kind.value, presentation::known_types()) {
@@ -142,8 +144,8 @@ impl Judge<'_> {
         let values = values.as_ref().map_or(&[][..], |values| &values.value);
         if values.is_empty() {
             let example = presentation::example_of(number);
-            let problem = Problem::mistake(ttl_given.and(whole).or(whole), "a record without values");
-            self.problems.push(problem.hint(format!("add values = [{example:?}]")));
+            let problem = Problem::mistake(whole, "a record without values");
+            absent(self, problem.hint(format!("add values = [{example:?}]")));
         }
         for value in values {
             match presentation::data(number, &self.quoted(number, &value.value), zone) {

@@ -124,6 +124,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let mut record = Record::default();
+            let before = self.problems.len();
             for inner in self.entries(table) {
                 match inner.key {
                     "name" => self.text(&inner, &mut record.name),
@@ -134,6 +135,7 @@ impl<'a> Reader<'a> {
                     _ => self.unknown(&inner, "a record", RECORD_KEYS),
                 }
             }
+            record.damaged = self.problems.len() > before;
             records.push(Written { value: record, place: Some(self.place(value)) });
         }
         self.add_up(entry, into, records);
