@@ -1,5 +1,5 @@
 //! How a start grows with the number of buckets: from the program's start to its first right answer, and what it holds
-//! in memory then, its cache empty.
+//! in memory then, its cache empty; and that an endpoint's coming and going does not grow with them.
 //!
 //! Each run is a real process with a names-file. What counts is the first reply for a bucket; then the first, the middle
 //! and the last bucket must each have the endpoint, and a name beside them must not.
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use phzd::config::{Addresses, Config};
+use phzd::endpoint::Standing;
+use phzd::policy::Policy;
 
 /// How many buckets.
 const SIZES: [usize; 6] = [10, 100, 1000, 10_000, 100_000, 1_000_000];
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
 
 fn table() -> Result<(), Box<dyn Error>> {
     println!("medians of {RUNS} starts: until the first answer, and resident memory then (cache empty)\n");
-    println!("   buckets   first answer   resident   octets a bucket");
+    println!("   buckets   first answer   resident   octets a bucket   endpoint down and up");
     let mut few = None;
     for buckets in SIZES {
         let mut runs = (0..RUNS).map(|_| run(buckets)).collect::<Result<Vec<_>, _>>()?;
@@ -49,12 +52,51 @@ fn table() -> Result<(), Box<dyn Error>> {
         let base = *few.get_or_insert(resident);
         let each = resident.saturating_sub(base) as f64 / buckets as f64;
         println!(
-            "{buckets:>10} {:>11.1} ms {:>7.1} MB {each:>17.0}",
+            "{buckets:>10} {:>11.1} ms {:>7.1} MB {each:>17.0} {:>20.1} µs",
             first_answer.as_secs_f64() * 1e3,
-            resident as f64 / 1e6
+            resident as f64 / 1e6,
+            flap(buckets)?.as_secs_f64() * 1e6
         );
     }
     Ok(())
+}
+
+/// How long the tables take when the endpoint of so many buckets goes down and comes back; the least of many times.
+fn flap(buckets: usize) -> Result<Duration, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("names.txt"), names(buckets)?)?;
+    let path = folder.path().join("phzd.toml");
+    fs::write(&path, configuration(SocketAddr::from((Ipv4Addr::LOCALHOST, 53))))?;
+    let (config, _) = Config::load(&path)?;
+    let policy = Policy::new(&config);
+    let Addresses::Stated(addresses) = &config.endpoints.first().ok_or("no endpoint")?.addresses else {
+        return Err("the endpoint's addresses are stated".into());
+    };
+    let once = || {
+        let begin = Instant::now();
+        policy.endpoints().publish(0, Standing::Away);
+        policy.endpoints().publish(0, Standing::stated(addresses));
+        begin.elapsed()
+    };
+    (0..1000).map(|_| once()).min().ok_or_else(|| "never".into())
+}
+
+/// A names-file of so many buckets.
+fn names(buckets: usize) -> Result<String, std::fmt::Error> {
+    let mut names = String::new();
+    (0..buckets).try_for_each(|number| writeln!(names, "{}", bucket(number)))?;
+    Ok(names)
+}
+
+/// phzd's configuration, with its names-file beside it. Nobody is at the resolver: what is not a bucket's must not be
+/// asked for here.
+fn configuration(listen: SocketAddr) -> String {
+    format!(
+        "[server]\nlisten = [\"{listen}\"]\nudp-threads = 1\n[vpc]\nregion = \"ap-northeast-1\"\n\
+         cidrs = [\"172.31.0.0/16\"]\nself = \"172.31.1.10\"\nresolvers = [\"127.0.0.1:9\"]\n\
+         [[endpoint]]\nname = \"s3\"\naddresses = [\"{ENDPOINT}\"]\n\
+         [[bucket]]\nnames-file = \"names.txt\"\nendpoint = \"s3\"\n"
+    )
 }
 
 /// What one start took.
@@ -67,20 +109,9 @@ struct Run {
 fn run(buckets: usize) -> Result<Run, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let address = free_port()?;
-    let mut names = String::new();
-    for number in 0..buckets {
-        writeln!(names, "{}", bucket(number))?;
-    }
-    fs::write(folder.path().join("names.txt"), names)?;
+    fs::write(folder.path().join("names.txt"), names(buckets)?)?;
     let path = folder.path().join("phzd.toml");
-    // Nobody is at the resolver: what is not a bucket's must not be asked for here.
-    let config = format!(
-        "[server]\nlisten = [\"{address}\"]\nudp-threads = 1\n[vpc]\nregion = \"ap-northeast-1\"\n\
-         cidrs = [\"172.31.0.0/16\"]\nself = \"172.31.1.10\"\nresolvers = [\"127.0.0.1:9\"]\n\
-         [[endpoint]]\nname = \"s3\"\naddresses = [\"{ENDPOINT}\"]\n\
-         [[bucket]]\nnames-file = \"names.txt\"\nendpoint = \"s3\"\n"
-    );
-    fs::write(&path, config)?;
+    fs::write(&path, configuration(address))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_phzd"));
     command.arg("run").arg("--config").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begin = Instant::now();

@@ -30,6 +30,16 @@ const CONFIG: &str = r#"
     names = ["xxxxx-bucket"]
     endpoint = "s3"
     allow = ["private-a"]
+    [[zone]]
+    name = "internal.example"
+    records = [
+        { name = "www", type = "CNAME", values = ["www.example."] },
+        { name = "*.w", type = "MX", values = ["10 www", "20 www.example."] },
+    ]
+    [[zone]]
+    name = "x.example"
+    allow = ["172.31.1.0/28"]
+    records = [{ name = "@", alias = "s3" }, { name = "*", type = "CNAME", values = ["www.internal.example."] }]
     [[rule]]
     domain = "corp.example"
     targets = ["172.31.0.3"]
@@ -50,7 +60,10 @@ fn hall() -> (Responder, Arc<Upstream>) {
 
 /// A query that is well formed, for names inside and outside of zones.
 fn query() -> impl Strategy<Value = Vec<u8>> {
-    let names: [&[u8]; 5] = [
+    let names: [&[u8]; 8] = [
+        b"\x03www\x08internal\x07example\x00",
+        b"\x01a\x01w\x08internal\x07example\x00",
+        b"\x01a\x01x\x07example\x00",
         b"\x0cxxxxx-bucket\x02s3\x0eap-northeast-1\x09amazonaws\x03com\x00",
         b"\x01a\x0cxxxxx-bucket\x02s3\x0eap-northeast-1\x09amazonaws\x03com\x00",
         b"\x03www\x04corp\x07example\x00",
@@ -146,11 +159,16 @@ proptest! {
                 }
             }
             forwarder.tick(now);
+            let mut again = Vec::new();
             for (pending, answer) in forwarder.answered().drain(..) {
                 match responder.finish(pending, &answer, now, &mut out) {
                     Outcome::Reply(length) => prop_assert!(length <= 1232),
-                    Outcome::Forward(_) | Outcome::Drop => {}
+                    Outcome::Forward(pending) => again.push(pending),
+                    Outcome::Drop => {}
                 }
+            }
+            for pending in again {
+                forwarder.ask(pending.question.clone(), Arc::clone(&pending.route), pending.deadline, pending, now);
             }
         }
         forwarder.tick(now + Duration::from_secs(60));

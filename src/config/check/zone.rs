@@ -148,7 +148,7 @@ impl Judge<'_> {
             absent(self, problem.hint(format!("add values = [{example:?}]")));
         }
         for value in values {
-            match presentation::data(number, &self.quoted(number, &value.value), zone) {
+            match presentation::data(number, &quoted(number, &value.value), zone) {
                 Ok(data) => {
                     let what = What::Record { kind: number, ttl: seconds, data };
                     into.push(Candidate { owner: owner.clone(), what, place: value.place.clone() });
@@ -160,21 +160,6 @@ impl Judge<'_> {
                 }
             }
         }
-    }
-
-    /// A text without quotes is one text, however many words it has and however long it is.
-    fn quoted(&self, kind: u16, value: &str) -> String {
-        if !presentation::is_text(kind) || value.contains('"') || value.trim_start().starts_with("\\#") {
-            return value.to_owned();
-        }
-        let octets: Vec<char> = value.chars().collect();
-        let parts = octets.chunks(60).map(|part| part.iter().collect::<String>());
-        // A part of 60 characters has at most 240 octets, and one text at most 255 (RFC 1035 section 3.3).
-        let parts: Vec<String> = match value.len() {
-            ..=255 => vec![value.to_owned()],
-            _ => parts.collect(),
-        };
-        parts.iter().map(|part| format!("\"{}\"", part.replace('\\', "\\\\"))).collect::<Vec<_>>().join(" ")
     }
 
     /// A record's owner, in the zone.
@@ -379,4 +364,19 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// A text without quotes is one text, however many words it has and however long it is.
+fn quoted(kind: u16, value: &str) -> String {
+    if !presentation::is_text(kind) || value.contains('"') || value.trim_start().starts_with("\\#") {
+        return value.to_owned();
+    }
+    let letters: Vec<char> = value.chars().collect();
+    let parts = letters.chunks(60).map(|part| part.iter().collect::<String>());
+    // A part of 60 characters has at most 240 octets, and one text at most 255 (RFC 1035 section 3.3).
+    let parts: Vec<String> = match value.len() {
+        ..=255 => vec![value.to_owned()],
+        _ => parts.collect(),
+    };
+    parts.iter().map(|part| format!("\"{}\"", part.replace('\\', "\\\\"))).collect::<Vec<_>>().join(" ")
 }
