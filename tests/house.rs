@@ -79,8 +79,9 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "config",
-        // The names that S3 allows are zone::bucket's knowledge, those of other services zone::service's.
-        rooms: &["wire", "zone::bucket", "zone::service"],
+        // The names that S3 allows are zone::bucket's knowledge, those of other services zone::service's, and regions
+        // zone::partition's.
+        rooms: &["wire", "zone::bucket", "zone::partition", "zone::service"],
         crates: &["foldhash", "ipnet", "toml"],
         powers: &[],
         rule: "config judges texts: files are read in load.rs, the machine is looked at in machine.rs",
@@ -121,15 +122,22 @@ const ROOMS: &[Room] = &[
         rule: "the tables are pure: no upstream, no task, no clock",
     },
     Room {
+        at: "zone/partition",
+        rooms: &[],
+        crates: &[],
+        powers: &[],
+        rule: "zone/partition knows names alone, so that config can use it",
+    },
+    Room {
         at: "zone/bucket",
-        rooms: &["wire"],
+        rooms: &["wire", "zone::partition"],
         crates: &[],
         powers: &[],
         rule: "zone/bucket knows names alone, so that config can use it",
     },
     Room {
         at: "zone/service",
-        rooms: &["wire", "zone::bucket"],
+        rooms: &["wire", "zone::partition"],
         crates: &[],
         powers: &[],
         rule: "zone/service knows names alone, so that config can use it",

@@ -4,6 +4,7 @@
 //! there is always one: nothing falls through to a wider zone or to the public name.
 
 pub mod bucket;
+pub mod partition;
 mod records;
 pub mod service;
 pub mod table;

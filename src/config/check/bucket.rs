@@ -10,6 +10,7 @@ use crate::config::problem::{Place, Problem, Source};
 use crate::config::{Data, Except, RecordSet};
 use crate::wire::Name;
 use crate::zone::bucket::{self, Hosts, alias, owner};
+use crate::zone::partition::looks_like_region;
 
 /// What a `[[bucket]]` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,23 @@ impl Judge<'_> {
     /// Every `[[bucket]]`.
     pub(super) fn buckets(&mut self, ground: &Ground<'_>, owned: &[Owned]) -> Vec<Claim> {
         let file = self.file;
+        self.warn_of_region_trap();
         file.buckets.iter().filter_map(|bucket| self.bucket(bucket, ground, owned)).collect()
+    }
+
+    /// A region in which SDKs may pass every entry by: said once, of the first bucket there.
+    fn warn_of_region_trap(&mut self) {
+        let file = self.file;
+        let buckets =
+            file.buckets.iter().filter(|bucket| bucket.kind.as_ref().is_none_or(|kind| kind.value == "bucket"));
+        let mut regions = buckets.filter_map(|bucket| bucket.region.as_ref().or(file.vpc.region.as_ref()));
+        let trapped = regions.find_map(|region| Some((region, bucket::region_trap(&region.value)?)));
+        if let Some((region, trap)) = trapped {
+            let problem = Problem::warning(region.place.as_ref(), format!("{:?} {trap}", region.value));
+            let hint =
+                "set AWS_S3_US_EAST_1_REGIONAL_ENDPOINT=regional and a region for every program that asks for buckets";
+            self.problems.push(problem.hint(hint));
+        }
     }
 
     fn bucket(&mut self, bucket: &file::Bucket, ground: &Ground<'_>, owned: &[Owned]) -> Option<Claim> {
@@ -149,7 +166,7 @@ impl Judge<'_> {
         match (&bucket.region, &self.file.vpc.region) {
             (Some(region), _) => self.region(region),
             // Judged with [vpc].
-            (None, Some(region)) => bucket::looks_like_region(&region.value).then_some(region.value.as_str()),
+            (None, Some(region)) => looks_like_region(&region.value).then_some(region.value.as_str()),
             (None, None) => {
                 if !self.file.vpc.origin.damaged {
                     let problem =

@@ -19,7 +19,7 @@ use crate::config::{
     Addresses, Affinity, Data, DnsName, Endpoint, EndpointAddress, Except, HealthCheck, RecordSet, Rule, WhenDown,
 };
 use crate::wire::Name;
-use crate::zone::bucket::{looks_like_region, suffix};
+use crate::zone::partition::{looks_like_region, suffix};
 use crate::zone::service::{self, UnknownService};
 
 /// What endpoints depend on beside their own table.
@@ -289,12 +289,11 @@ impl Judge<'_> {
             return Vec::new();
         };
         let mut zones: Vec<(Name, Option<Place>, bool, bool)> = Vec::new();
-        for text in &list.value {
-            let name = match text.value.as_str() {
-                "private-dns" => self.service_name(endpoint, text).map(|name| text.with(name)),
-                _ => Some(text.clone()),
-            };
-            let Some(name) = name else { continue };
+        let written = list.value.iter().flat_map(|text| match text.value.as_str() {
+            "private-dns" => self.service_names(endpoint, text).into_iter().map(|name| text.with(name)).collect(),
+            _ => vec![text.clone()],
+        });
+        for name in written.collect::<Vec<_>>() {
             let (wild, host) = match name.value.strip_prefix("*.") {
                 Some(host) => (true, host),
                 None => (false, name.value.as_str()),
@@ -302,7 +301,7 @@ impl Judge<'_> {
             let Some(zone) = self.domain(&name.with(host.to_owned())) else { continue };
             match zones.iter_mut().find(|(known, ..)| *known == zone) {
                 Some((_, _, apex, below)) => (*apex, *below) = (*apex || !wild, *below || wild),
-                None => zones.push((zone, text.place.clone(), !wild, wild)),
+                None => zones.push((zone, name.place.clone(), !wild, wild)),
             }
         }
         let access = Access {
@@ -326,26 +325,30 @@ impl Judge<'_> {
     }
 
     /// `names = "private-dns"`.
-    fn service_name(&mut self, endpoint: &file::Endpoint, names: &Written<String>) -> Option<String> {
+    fn service_names(&mut self, endpoint: &file::Endpoint, names: &Written<String>) -> Vec<String> {
         let Some(text) = &endpoint.service else {
             let problem = Problem::mistake(names.place.as_ref(), "private-dns needs to know the service");
             self.absent(&endpoint.origin, problem.hint("add service = \"com.amazonaws.ap-northeast-1.kms\""));
-            return None;
+            return Vec::new();
         };
         let place = text.place.as_ref();
         let (message, hint) = match service::private_dns(&text.value) {
             Ok(found) => {
                 if !found.confirmed {
-                    let message = format!("the private DNS name {} could not be confirmed", found.name);
+                    let message =
+                        format!("that its private DNS is {} could not be confirmed", found.names.join(" and "));
                     let hint =
                         "look at the endpoint's own list in the AWS console, and write names = [\"…\"] if it differs";
                     self.problems.push(Problem::warning(place, message).hint(hint));
                 }
-                return Some(found.name);
+                return found.names;
             }
             Err(UnknownService::Form) => (
                 format!("{:?} is not the name of a service", text.value),
-                "write it as AWS does: com.amazonaws.ap-northeast-1.kms".to_owned(),
+                format!(
+                    "write it as AWS does: com.amazonaws.ap-northeast-1.{}",
+                    service::called(&text.value).unwrap_or("kms")
+                ),
             ),
             Err(UnknownService::Region(region)) => (
                 format!("{region:?} in {:?} is not a region", text.value),
@@ -356,11 +359,7 @@ impl Judge<'_> {
                 "write a [[bucket]] with names = [\"*\"] and this endpoint".to_owned(),
             ),
             Err(UnknownService::Service(service)) => {
-                let part =
-                    |known: &&str| known.split(['.', '-']).any(|part| service.split(['.', '-']).any(|it| it == part));
-                let near = nearest(&service, service::known()).into_iter().chain(service::known().filter(part));
-                let mut near: Vec<&str> = near.take(4).collect();
-                near.dedup();
+                let near = near_services(&service);
                 let hint = match near.is_empty() {
                     true => "write its names by hand: names = [\"…\"]".to_owned(),
                     false => format!("did you mean {}? Or write names = [\"…\"]", near.join(", ")),
@@ -369,7 +368,7 @@ impl Judge<'_> {
             }
         };
         self.problems.push(Problem::mistake(place, message).hint(hint));
-        None
+        Vec::new()
     }
 
     /// `allow` and `others` say who has `names`.
@@ -390,6 +389,20 @@ impl Surroundings<'_> {
         let longest = covering.max_by_key(|rule| rule.domain.label_count());
         longest.map_or_else(|| self.resolvers.clone(), |rule| rule.targets.clone())
     }
+}
+
+/// Services that may be meant by one that is not known: by its host's name, by a slip, by a part of the name.
+fn near_services(service: &str) -> Vec<&'static str> {
+    let parts = |name| str::split(name, ['.', '-']);
+    let related = service::known().filter(|known| parts(known).any(|part| parts(service).any(|it| it == part)));
+    let mut near: Vec<&str> = Vec::new();
+    for known in service::called(service).into_iter().chain(nearest(service, service::known())).chain(related) {
+        if !near.contains(&known) {
+            near.push(known);
+        }
+    }
+    near.truncate(4);
+    near
 }
 
 /// The parts of `vpce-ID-SUFFIX[-AZ].SERVICE.REGION.vpce.SUFFIX`.

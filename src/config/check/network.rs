@@ -12,7 +12,7 @@ use crate::config::file::Written;
 use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem};
 use crate::config::{Subnet, Vpc};
-use crate::zone::bucket;
+use crate::zone::partition::{known_regions, looks_like_region};
 
 /// Where the VPC's resolver is for hosts without IPv4.
 const RESOLVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253);
@@ -171,7 +171,7 @@ impl<'a> Judge<'a> {
         let mut zones = Vec::new();
         for (name, id) in self.file.vpc.az_ids.iter().flat_map(|pairs| &pairs.value) {
             let region = name.value.strip_suffix(|letter: char| letter.is_ascii_lowercase());
-            if !region.is_some_and(bucket::looks_like_region) {
+            if !region.is_some_and(looks_like_region) {
                 let message = format!("{:?} is not the name of an Availability Zone", name.value);
                 let hint = "write its name in this account and its id: ap-northeast-1a = \"apne1-az4\"";
                 self.problems.push(Problem::mistake(name.place.as_ref(), message).hint(hint));
@@ -185,8 +185,7 @@ impl<'a> Judge<'a> {
     /// An Availability Zone id, told apart from a zone's name.
     pub(super) fn az_id(&mut self, text: &Option<Written<String>>) -> Option<String> {
         let text = text.as_ref()?;
-        let name =
-            text.value.strip_suffix(|letter: char| letter.is_ascii_lowercase()).is_some_and(bucket::looks_like_region);
+        let name = text.value.strip_suffix(|letter: char| letter.is_ascii_lowercase()).is_some_and(looks_like_region);
         if name || !text.value.contains("-") {
             let message = format!("{:?} is not an Availability Zone id", text.value);
             let hint = "write the id, such as apne1-az4: a zone's name means another zone in each account";
@@ -284,11 +283,9 @@ impl<'a> Judge<'a> {
     pub(super) fn region<'b>(&mut self, region: &'b Written<String>) -> Option<&'b str> {
         let place = region.place.as_ref();
         let text = region.value.as_str();
-        let zone = text
-            .strip_suffix(|letter: char| letter.is_ascii_lowercase())
-            .filter(|text| bucket::looks_like_region(text));
-        let near = nearest(text, bucket::known_regions()).map(|near| format!("did you mean {near:?}?"));
-        if !bucket::looks_like_region(text) {
+        let zone = text.strip_suffix(|letter: char| letter.is_ascii_lowercase()).filter(|text| looks_like_region(text));
+        let near = nearest(text, known_regions()).map(|near| format!("did you mean {near:?}?"));
+        if !looks_like_region(text) {
             let hint = match (zone, near) {
                 (Some(region), _) => format!("that is an Availability Zone; its region is {region:?}"),
                 (None, Some(near)) => near,
@@ -297,7 +294,7 @@ impl<'a> Judge<'a> {
             self.problems.push(Problem::mistake(place, format!("{text:?} is not a region")).hint(hint));
             return None;
         }
-        if !bucket::known_regions().any(|known| known == text) {
+        if !known_regions().any(|known| known == text) {
             let hint = near.unwrap_or_else(|| "a new region works all the same; look for a slip".to_owned());
             self.problems.push(Problem::warning(place, format!("the region {text:?} is not known here")).hint(hint));
         }

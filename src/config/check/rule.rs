@@ -11,7 +11,7 @@ use crate::config::file::Written;
 use crate::config::problem::{Place, Problem};
 use crate::wire::Name;
 use crate::wire::name::labels;
-use crate::zone::bucket::suffix;
+use crate::zone::partition::suffix;
 
 impl Judge<'_> {
     /// Every `[[rule]]`, `None` for one that is wrong.
