@@ -1,7 +1,8 @@
-//! What S3 says about names: which text is a bucket's name or an access point's, and how its host is called in each region.
+//! What S3 says about names: which text is a bucket's name or an access point's, and how its host is called in each
+//! region.
 //!
-//! It stands apart because it is knowledge that ages: a new reserved word changes this file and no other. Sources: the S3
-//! user guide's naming rules for buckets and access points.
+//! It stands apart because it is knowledge that ages: a new reserved word changes this file and no other. Sources: the
+//! S3 user guide's naming rules for buckets and access points.
 
 mod form;
 mod of_aws;

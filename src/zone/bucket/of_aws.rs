@@ -1,7 +1,7 @@
 //! Buckets that belong to AWS itself, and host names that programs on an EC2 host ask for without being told to.
 //!
-//! It stands apart because it ages with every generation of Amazon Linux. Sources: the repository files of Amazon Linux,
-//! and what AWS's guides to endpoint policies say that ECR, Systems Manager, EMR and others need.
+//! It stands apart because it ages with every generation of Amazon Linux. Sources: the repository files of Amazon
+//! Linux, and what AWS's guides to endpoint policies say that ECR, Systems Manager, EMR and others need.
 
 use super::super::partition::suffix;
 
