@@ -2,8 +2,8 @@
 //! private DNS is on for it.
 //!
 //! It stands apart because it is knowledge that ages, like [`super::bucket`]. Most names are the service's own; those
-//! that differ are the ones got wrong by hand. Sources: what `describe-vpc-endpoint-services` says (`PrivateDnsName`),
-//! AWS's list of services that integrate with PrivateLink, and the zones that AWS's own landing zones make for endpoints.
+//! that differ are the ones got wrong by hand. Sources: AWS's list of services that integrate with PrivateLink, and the
+//! zones that AWS's own landing zones make for endpoints.
 
 use super::partition::{before_suffix, dual_stack_suffix, looks_like_region, suffix};
 
