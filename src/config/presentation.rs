@@ -93,13 +93,14 @@ pub(super) fn data(kind: u16, text: &str, origin: &Name) -> Result<Box<[u8]>, Un
     };
     let front = format!("@ 0 IN {read_as} ");
     let flat = flattened(text)?;
+    let itself = if origin.label_count() == 0 { ".".to_owned() } else { format!("{origin}.") };
     let whole = match kind {
         _ if generic || !has_names(kind) => flat.as_str().into(),
         SOA => with_words(&flat, |word| match word {
-            "@" => Some(format!("{origin}.")),
+            "@" => Some(itself.clone()),
             _ => seconds(word).map(|seconds| seconds.to_string()),
         }),
-        _ => with_words(&flat, |word| (word == "@").then(|| format!("{origin}."))),
+        _ => with_words(&flat, |word| (word == "@").then(|| itself.clone())),
     };
     let mut file = Zonefile::from(format!("{front}{whole}\n").as_str());
     let unreadable = |message: String, at| Unreadable { message, at };
@@ -304,6 +305,7 @@ mod tests {
         let soa = b"\x01z\x07example\0\x01h\x01z\x07example\0\0\0\0\x01\0\0\x0e\x10\0\0\0\x3c\0\x01\x51\x80\0\0\0\x05";
         assert_eq!(read("SOA", "@ h ( 1 1h 1m 1d 5 )"), Ok(soa.to_vec()));
         assert_eq!(read("CNAME", "@"), Ok(b"\x01z\x07example\0".to_vec()));
+        assert_eq!(data(5, "@", &Name::root()).map(<[u8]>::into_vec), Ok(vec![0]));
         assert_eq!(kind_of("type99"), Some(SPF));
         assert_eq!(kind_of("TYPE65536"), None);
     }

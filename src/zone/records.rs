@@ -67,7 +67,8 @@ impl Records {
         let index = self.nodes.len();
         self.nodes.push(Node::default());
         self.names.insert(name.into(), index);
-        let parent = labels(name).nth(1).and_then(|at| name.get(at..)).filter(|parent| parent.len() >= apex.len());
+        let above = name.first().and_then(|length| name.get(1 + usize::from(*length)..));
+        let parent = above.filter(|parent| parent.len() >= apex.len());
         if let Some(parent) = parent {
             let parent = self.enter(parent, apex);
             if name.starts_with(ASTERISK)
