@@ -265,7 +265,8 @@ impl Phzd {
 
 /// A query for the address of `name`, with EDNS.
 pub fn query(name: &str) -> Vec<u8> {
-    Question { name: name.parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false }.message(7)
+    let question = Question { name: name.parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false };
+    question.message(7, question.name.as_wire(), true)
 }
 
 /// What a client was told.

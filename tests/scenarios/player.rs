@@ -11,7 +11,7 @@ use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
 use phzd::upstream::Upstream;
-use phzd::upstream::forward::{Action, Flown, Forwarder};
+use phzd::upstream::forward::{Action, Ask, Flown, Forwarder};
 use phzd::wire::Transport;
 
 use super::echo::{Query, echoed};
@@ -98,7 +98,7 @@ impl Player {
         let policy = Policy::new(&config);
         let keeping = Keeping::new(&config, policy.endpoints(), now);
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config.cache));
+        let upstream = Arc::new(Upstream::new(&config.cache, &config.upstream));
         Ok(Self {
             now,
             responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
@@ -136,7 +136,7 @@ impl Player {
             }
             Step { reload: Some(reload), .. } => {
                 let config = configuration(reload)?;
-                self.upstream.configure(&config.cache);
+                self.upstream.configure(&config.cache, &config.upstream);
                 let policy = Policy::new(&config);
                 self.keeping.configure(&config, policy.endpoints(), self.now);
                 self.policy.store(Arc::new(policy));
@@ -362,7 +362,7 @@ impl Player {
                 _ => None,
             });
             let due = streams
-                .chain(self.forwarder.next_tick())
+                .chain(self.forwarder.next_tick(self.now))
                 .chain(self.keeping.next_tick())
                 .min()
                 .filter(|due| *due <= until);
@@ -392,7 +392,7 @@ impl Player {
     fn look_around(&mut self) -> Told<()> {
         self.probes.clear();
         let policy = self.policy.load_full();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.resolvers()).copied().collect();
+        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.forwarder.probe(&resolvers, self.now);
@@ -420,8 +420,8 @@ impl Player {
                     let (_, local) = self.sockets.remove(&socket).ok_or("a socket is closed twice")?;
                     self.upstream.loops.closed(local);
                 }
-                Action::Fetch { flight, resolver, message, until } => {
-                    self.asked.push(Asked { resolver, message, by: By::Tcp(flight, until) });
+                Action::Fetch { flight, target, message, until } => {
+                    self.asked.push(Asked { resolver: target.address, message, by: By::Tcp(flight, until) });
                 }
             }
         }
@@ -455,8 +455,9 @@ impl Player {
 
     /// The query waits for a resolver.
     fn forward(&mut self, pending: Pending, query: Query) {
-        let (question, route, until) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
-        self.forwarder.ask(question, route, until, Waiter { pending, query }, self.now);
+        let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
+        let (client, waiter) = (query.client.ip(), Waiter { pending, query });
+        self.forwarder.ask(Ask { question, route, deadline, client, waiter }, self.now);
     }
 
     /// `ADDRESS[:PORT]`, or one of phzd's own sockets.
