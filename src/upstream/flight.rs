@@ -17,6 +17,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Times a resolver is asked one question. With their distances doubling from 20 ms, eight span a second and a half, and
 /// where one packet in five is lost, one question in 400,000 is.
 const MAX_SENDS: usize = 8;
+/// Times it is asked again for those who join then: about as many seconds as they wait.
+const MORE_SENDS: usize = 4;
 /// Datagrams whose answers are awaited at one time.
 const MAX_AWAITED: usize = 16;
 
@@ -209,7 +211,7 @@ impl<W> Flight<W> {
         let Some(last) = self.sent.last() else { return };
         // What went aside was for nobody: those who wait now have it repeated in its time.
         let again = if self.sends == 0 { last.due.unwrap_or(now) } else { last.at + MOST_PATIENCE };
-        self.most_sends = self.most_sends.max(self.sends + 1);
+        self.most_sends = self.most_sends.max(self.sends + MORE_SENDS);
         self.repeat = Some(again.max(now));
         self.spent = Places::default();
     }

@@ -585,7 +585,11 @@ impl<W> Forwarder<W> {
     fn fail(&mut self, key: usize, now: Instant) {
         let Some(flight) = self.flights.get(key) else { return };
         let failure = flight.failure_or("no resolver gave a usable answer");
-        let hit = self.upstream.fail(&flight.route, &flight.question, failure, now);
+        // That there is nobody to ask says nothing of the question.
+        let hit = match flight.spent.is_empty() && flight.sent.is_empty() {
+            true => flight.stale.clone().unwrap_or_else(|| Hit::fresh(failure)),
+            false => self.upstream.fail(&flight.route, &flight.question, failure, now),
+        };
         self.settle(key, &hit);
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hickory_proto::op::Edns;
 use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
@@ -213,7 +214,7 @@ impl Player {
         }
         match &step.reply {
             Some(reply) => self.reply(client, reply),
-            None => match self.delivered.last() {
+            None => match self.delivered.iter().find(|delivered| delivered.query.client == client) {
                 None => Ok(0),
                 Some(Delivered { reply: Some(reply), .. }) => {
                     let seen = Seen::read(reply)?;
@@ -241,7 +242,8 @@ impl Player {
             (Some(says), None) => self.says(index, says),
             (None, Some(sends)) => {
                 let message = &self.asked[index].message;
-                let known = [("ID", &message[..2]), ("QUESTION", &message[12..message.len() - 11])];
+                let opt = if message[11] > 0 { 11 } else { 0 };
+                let known = [("ID", &message[..2]), ("QUESTION", &message[12..message.len() - opt])];
                 let sent = bytes(sends, &known)?;
                 self.arrives(index, Some(&sent))
             }
@@ -273,8 +275,8 @@ impl Player {
             ));
         }
         let metadata = &message.metadata;
-        let edns = message.edns.as_ref().ok_or("the question sent upstream has no OPT")?;
-        let bare = edns.max_payload() == 1232 && edns.options().options.is_empty();
+        let bare = |edns: &Edns| edns.max_payload() == 1232 && edns.options().options.is_empty();
+        let bare = message.edns.as_ref().is_none_or(bare);
         if !(metadata.recursion_desired && metadata.authentic_data && bare) {
             return Err(format!(
                 "a question sent upstream has RD, AD and an OPT of 1232 octets, no option: {message:?}"
