@@ -52,9 +52,10 @@ impl Resolver {
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
         let registry = Registry::default();
-        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register())?;
+        let upstream = Arc::new(Upstream::new(config));
+        let budget = Arc::clone(&upstream.budget);
+        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register(), budget)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config.cache, &config.upstream));
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
         let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
@@ -66,7 +67,7 @@ impl Resolver {
     /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is
     /// cached stays.
     pub fn reload(&self, config: &Config) {
-        self.upstream.configure(&config.cache, &config.upstream);
+        self.upstream.configure(config);
         let policy = Policy::new(config);
         // Before the swap, so that programs on this host never count as nobody in between.
         let _ = learn_self(&policy);

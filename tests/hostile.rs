@@ -53,7 +53,7 @@ fn hall() -> (Responder, Arc<Upstream>) {
         config
     });
     let config = &*PARSED;
-    let upstream = Arc::new(Upstream::new(&config.cache, &config.upstream));
+    let upstream = Arc::new(Upstream::new(config));
     let policy = Arc::new(ArcSwap::from_pointee(Policy::new(config)));
     (Responder::new(policy, Arc::clone(&upstream), Registry::default()), upstream)
 }

@@ -4,6 +4,7 @@
 //! below by itself: a question that waits a moment is answered, one that is dropped is not. Apart from the forwarder
 //! because others who ask the same resolvers (endpoints' DNS names) pay from the same purse.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,30 +25,41 @@ pub struct Budget(Mutex<Purse>);
 #[derive(Debug)]
 struct Purse {
     per_second: u32,
+    /// Whom it is for.
+    resolvers: Box<[SocketAddr]>,
     /// `None`: no limit.
     all: Option<Bucket>,
     spare: Bucket,
 }
 
 impl Purse {
-    fn new(per_second: u32) -> Self {
+    fn new(per_second: u32, resolvers: &[SocketAddr]) -> Self {
         let all = (per_second > 0).then(|| Bucket::new(per_second, (per_second / 45).clamp(1, MOST_AT_ONCE)));
         let spare = if per_second > 0 { (per_second / SPARE_PART).max(1) } else { SPARE_WITHOUT_LIMIT };
-        Self { per_second, all, spare: Bucket::new(spare, MOST_SPARED_AT_ONCE) }
+        Self { per_second, resolvers: resolvers.into(), all, spare: Bucket::new(spare, MOST_SPARED_AT_ONCE) }
     }
 }
 
 impl Budget {
     /// So many packets a second; 0 is no limit.
     pub fn new(per_second: u32) -> Self {
-        Self(Purse::new(per_second).into())
+        Self(Purse::new(per_second, &[]).into())
     }
 
-    /// Another limit. What has been sent so far still counts if it stays the same.
-    pub fn configure(&self, per_second: u32) {
+    /// Another limit, for packets to these resolvers. What has been sent so far still counts if the limit stays the same.
+    pub fn configure(&self, per_second: u32, resolvers: &[SocketAddr]) {
         let mut purse = self.purse();
-        if purse.per_second != per_second {
-            *purse = Purse::new(per_second);
+        if purse.per_second == per_second {
+            purse.resolvers = resolvers.into();
+        } else {
+            *purse = Purse::new(per_second, resolvers);
+        }
+    }
+
+    /// A packet to this resolver was sent without asking first; it counts if the budget is for it.
+    pub fn sent_to(&self, resolver: SocketAddr, now: Instant) {
+        if self.purse().resolvers.contains(&resolver) {
+            self.charge(1, now);
         }
     }
 
@@ -73,7 +85,7 @@ impl Budget {
 
     /// When the next packet can be taken out, if not now.
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        self.purse().all.as_ref().filter(|all| !all.has_one(now)).map(Bucket::next)
+        self.purse().all.as_ref().filter(|all| !all.has_one(now)).and_then(Bucket::next)
     }
 
     fn purse(&self) -> MutexGuard<'_, Purse> {
@@ -116,9 +128,8 @@ impl Bucket {
     }
 
     /// When one can be taken out again.
-    fn next(&self) -> Instant {
-        let full = self.full.unwrap_or_else(Instant::now);
-        full.checked_sub(self.tolerance).unwrap_or(full)
+    fn next(&self) -> Option<Instant> {
+        self.full?.checked_sub(self.tolerance)
     }
 }
 

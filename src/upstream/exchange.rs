@@ -123,8 +123,7 @@ impl<W: Send + 'static> Exchange<W> {
         };
         thread::Builder::new().name("forward".into()).spawn(drive)?;
         let bell = Arc::downgrade(&waker);
-        // Set already where a second forwarder works for the same cache: the first is rung then.
-        let _ = upstream.bell.set(Box::new(move || _ = bell.upgrade().map(|waker| waker.wake())));
+        upstream.renewals.tell(move || _ = bell.upgrade().map(|waker| waker.wake()));
         Ok(Self { questions, waker, upstream })
     }
 
@@ -220,7 +219,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     /// Takes what was asked meanwhile.
     fn take_events(&mut self, now: Instant) -> Asked {
-        for (route, question) in self.upstream.take_renewals() {
+        for (route, question) in self.upstream.renewals.take() {
             self.forwarder.renew(question, route, now);
         }
         for _ in 0..MAX_WAITING {

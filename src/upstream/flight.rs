@@ -72,6 +72,9 @@ pub(super) struct Flight<W> {
     pub without_edns: Places,
     /// ... and that have answered in another case.
     pub misspelt: Places,
+    /// It was asked over TCP because datagrams were not to be trusted. Once is enough: who can do this at will must not
+    /// keep the answer away.
+    pub driven: bool,
     /// The last answer of no use: better than none.
     pub failure: Option<Arc<Answer>>,
     /// What is told from `stale_from` on while there is no answer.
@@ -166,6 +169,7 @@ impl<W> Flight<W> {
             spent: Places::default(),
             without_edns: Places::default(),
             misspelt: Places::default(),
+            driven: false,
             failure: None,
             stale: None,
             stale_from: now,

@@ -4,9 +4,12 @@
 //! and no clock: [`Forwarder`] is told what happened and when, and says what to do ([`Action`]) and who has an answer.
 //! So a conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
 //!
-//! This file is what happens; whom to ask and how a question leaves is `forward/send.rs`.
+//! This file is what happens; whom to ask and how a question leaves is `send`, what those who wait are told `tell`, and
+//! `guard` looks at what should not happen.
 
+mod guard;
 mod send;
+mod tell;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -25,13 +28,12 @@ use slab::Slab;
 use super::budget::{Bucket, Budget};
 use super::cache::Hit;
 pub use super::flight::Flown;
-use super::flight::{Fetching, Flight, Waiter, Why, servfail};
-use super::line::{Line, Prefix, Seat};
+use super::flight::{Fetching, Flight, Waiter, Why};
+use super::line::Line;
 use super::pool::Pool;
 use super::track::Track;
 use super::{Route, Upstream};
 use crate::config::Target;
-use crate::wire::answer::ExtendedError;
 use crate::wire::query::rcode;
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
@@ -45,9 +47,6 @@ const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
 const STALE_AFTER: Duration = Duration::from_millis(400);
 /// How often old sockets are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long a look at whether a resolver sends our own queries back to us may take, and how often it is worth one.
-const LOOP_CHECK: Duration = Duration::from_secs(1);
-const LOOP_CHECK_EVERY: Duration = Duration::from_secs(10);
 /// Questions a second that forged answers may drive to TCP: so the forger cannot turn a defence into a load.
 const MOST_DRIVEN_TO_TCP: u32 = 20;
 
@@ -251,6 +250,8 @@ impl<W> Forwarder<W> {
             (Why::Channel, Some(_)) => track.answered(now.saturating_duration_since(at), now),
             (Why::Channel, None) => track.failed(at, now),
             (Why::Case, Some(_)) if read.is_ok() => track.lost_case(now),
+            // Datagrams are better than nothing.
+            (Why::Case | Why::Forgery, _) if read.is_err() => return self.dispatch(flown.key, now),
             _ => {}
         }
         self.landed(flown.key, place, read, now);
@@ -353,92 +354,6 @@ impl<W> Forwarder<W> {
         Flown { key, serial: self.serial }
     }
 
-    /// Who waits longest is told that there are too many, if there are.
-    fn make_seats(&mut self, client: Prefix, now: Instant) {
-        let (whose, why) = if self.line.seats_of(client) > MAX_WAITING_OF_ONE {
-            (Some(client), "too many queries of this client are waiting")
-        } else if self.line.len() > MAX_WAITING {
-            (self.line.largest(), "too many queries are waiting")
-        } else {
-            return;
-        };
-        let Some((seat, flown)) = whose.and_then(|client| self.line.oldest_of(client)) else { return };
-        let Some(flight) = self.flights.get_mut(flown.key) else { return };
-        if let Some(place) = flight.waiters.iter().position(|waiter| waiter.seat == seat)
-            && let Some(waiter) = flight.waiters.remove(place)
-        {
-            self.answered.push((waiter.who, Hit::fresh(servfail(ExtendedError::OTHER, why))));
-        } else {
-            flight.seat = None;
-        }
-        self.line.leave(seat);
-        // What nobody waits for need not be asked, nor remembered when there is so much.
-        let waited_for = flight.seats().next().is_some();
-        if !waited_for && (flight.sent.is_empty() || self.flights.len() > MAX_FLIGHTS) {
-            self.remove(flown.key);
-        }
-        debug_assert!(self.line.len() <= MAX_WAITING + 1, "{now:?}");
-    }
-
-    /// With no packet left for it, a question is answered with what was, and asked when its turn comes.
-    fn serve_stale_if_short(&mut self, flown: Flown, seat: Seat) {
-        let Some(flight) = self.flights.get_mut(flown.key) else { return };
-        if flight.queued && flight.stale.is_some() {
-            // Its seat is kept, so that it is asked at all.
-            let last = flight.waiters.iter().position(|waiter| waiter.seat == seat);
-            if let (Some(place), Some(stale)) = (last, flight.stale.clone())
-                && let Some(waiter) = flight.waiters.remove(place)
-            {
-                self.answered.push((waiter.who, stale));
-                if let Some(kept) = flight.seat.replace(seat) {
-                    self.line.leave(kept);
-                }
-            }
-        }
-    }
-
-    /// Somebody asks what we have just asked them: they may be sending our own query back. A random name will tell.
-    fn suspect_loop(&mut self, question: &Question, route: &Arc<Route>, client: IpAddr, now: Instant) {
-        let Some(resolver) = route.addresses().find(|resolver| resolver.ip() == client) else { return };
-        let recent = |then: &Instant| now.saturating_duration_since(*then) < LOOP_CHECK_EVERY;
-        if self.find(question, route).is_none() || self.loop_checks.get(&resolver).is_some_and(recent) {
-            return;
-        }
-        self.loop_checks.insert(resolver, now);
-        if let Some(name) = self.upstream.loops.probe_again(resolver, self.random.random()) {
-            self.check_for_loop(name, resolver, now);
-        }
-    }
-
-    fn check_for_loop(&mut self, name: crate::wire::Name, resolver: SocketAddr, now: Instant) {
-        let question = Question { name, kind: 1, dnssec_ok: false, checking_disabled: false };
-        let flown = self.flight_for(question, Route::new([Target::from(resolver)], &[]).into(), now);
-        self.upstream.budget.charge(1, now);
-        if let Some(flight) = self.flights.get_mut(flown.key) {
-            flight.extend(now + LOOP_CHECK);
-        }
-        self.take_off(flown.key, now);
-        self.set_timer(flown.key);
-    }
-
-    /// A reply under an id that is not awaited. If it is to a question that is, somebody guesses: that question is moved
-    /// to where guessing does not help.
-    fn stray(&mut self, socket: usize, message: &[u8], now: Instant) {
-        let asks = |key: &usize| {
-            let flight = self.flights.get(*key)?;
-            let sent = flight.sent.iter().find(|sent| sent.socket == socket && sent.due.is_some())?;
-            let aimed_at = !flight.settled && flight.fetching.is_none() && flight.question.is_repeated_by(message);
-            aimed_at.then_some((*key, sent.place))
-        };
-        let target = self.pool.flights(socket).iter().find_map(asks);
-        if let Some((key, place)) = target
-            && self.driven_to_tcp.take(now)
-        {
-            self.release_all(key);
-            self.fetch(key, place, Why::Forgery, now);
-        }
-    }
-
     /// Something came back from the resolver at `place` in the route.
     fn landed(&mut self, key: usize, place: usize, read: Result<Received, Unusable>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
@@ -477,7 +392,15 @@ impl<W> Forwarder<W> {
         let Some(flight) = self.flights.get_mut(key) else { return };
         flight.spent.add(place);
         flight.failure = failure.map(|received| received.answer).or(flight.failure.take());
-        self.dispatch(key, now);
+        let next = self.choose(key, now);
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        // The next may have been asked already, beside the one that failed: its time is not over.
+        let awaited = flight.sent.iter().filter(|sent| Some(sent.place) == next).filter_map(|sent| sent.due).max();
+        match awaited {
+            Some(due) => _ = flight.repeat.get_or_insert(due),
+            None => self.dispatch(key, now),
+        }
+        self.set_timer(key);
     }
 
     /// A flight's time has come.
@@ -515,116 +438,9 @@ impl<W> Forwarder<W> {
         self.set_timer(key);
     }
 
-    /// Those whose deadline has come are told; when it is the last one's, nothing more is sent.
-    fn tell_the_late(&mut self, key: usize, now: Instant) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        let failure = if flight.queued && flight.sent.is_empty() {
-            servfail(ExtendedError::OTHER, "more is asked than upstream.packets-per-second allows")
-        } else {
-            flight.failure_or("no resolver answered in time")
-        };
-        while let Some(waiter) = flight.waiters.pop_front_if(|waiter| waiter.deadline <= now) {
-            self.line.leave(waiter.seat);
-            let told = flight.stale.clone().unwrap_or_else(|| Hit::fresh(Arc::clone(&failure)));
-            self.answered.push((waiter.who, told));
-        }
-        if now < flight.ends {
-            return;
-        }
-        (flight.repeat, flight.hedge) = (None, None);
-        let over = std::mem::replace(&mut flight.ended, true) && flight.gone() <= now;
-        if flight.sent.is_empty() && flight.fetching.is_none() || over {
-            self.remove(key);
-        } else if flight.failure.is_none() {
-            self.upstream.fail(&flight.route, &flight.question, failure, now);
-        }
-    }
-
-    /// A send has failed. If nothing is left to hope for, those who wait need not go on.
-    fn missed(&mut self, key: usize, now: Instant) {
-        let Some(flight) = self.flights.get(key).filter(|flight| !flight.settled) else { return };
-        let route = Arc::clone(&flight.route);
-        if self.is_down(&route) {
-            if let Some(fallback) = route.fallback() {
-                return self.reroute(key, fallback, now);
-            }
-            self.serve_stale(key);
-        }
+    /// A flight is not joined any more.
+    fn unindex(&mut self, key: usize) {
         let Some(flight) = self.flights.get(key) else { return };
-        let unasked = (0..route.hops().len()).any(|place| !flight.was_asked(place));
-        if self.is_hopeless(key) {
-            self.fail(key, now);
-        } else if unasked && self.choose(key, now).is_some() && flight.fetching.is_none() {
-            self.dispatch(key, now);
-        }
-        self.set_timer(key);
-    }
-
-    /// All who wait are asked for elsewhere.
-    fn reroute(&mut self, key: usize, to: &Arc<Route>, now: Instant) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        let question = flight.question.clone();
-        for Waiter { deadline, seat, who } in std::mem::take(&mut flight.waiters) {
-            self.line.leave(seat);
-            let (question, route, client) = (question.clone(), Arc::clone(to), seat.client());
-            self.ask(Ask { question, route, deadline, client, waiter: who }, now);
-        }
-    }
-
-    /// All who wait have what is kept, if anything is; the question stays on its way.
-    fn serve_stale(&mut self, key: usize) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        let Some(stale) = &flight.stale else { return };
-        for waiter in flight.waiters.drain(..) {
-            self.line.leave(waiter.seat);
-            self.answered.push((waiter.who, stale.clone()));
-        }
-    }
-
-    /// Nobody is left to be asked.
-    fn fail(&mut self, key: usize, now: Instant) {
-        let Some(flight) = self.flights.get(key) else { return };
-        let failure = flight.failure_or("no resolver gave a usable answer");
-        // That there is nobody to ask says nothing of the question.
-        let hit = match flight.spent.is_empty() && flight.sent.is_empty() {
-            true => flight.stale.clone().unwrap_or_else(|| Hit::fresh(failure)),
-            false => self.upstream.fail(&flight.route, &flight.question, failure, now),
-        };
-        self.settle(key, &hit);
-    }
-
-    /// All who wait have `hit`. Whether others who were asked answer as well is still looked at.
-    fn settle(&mut self, key: usize, hit: &Hit) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        self.answered.extend(flight.waiters.drain(..).map(|waiter| {
-            self.line.leave(waiter.seat);
-            (waiter.who, hit.clone())
-        }));
-        self.unqueue(key);
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
-            entry.remove();
-        }
-        flight.settled = true;
-        (flight.fetching, flight.repeat, flight.hedge) = (None, None, None);
-        self.forget_if_done(key);
-    }
-
-    /// A settled flight is forgotten when nothing more can be learned from it.
-    fn forget_if_done(&mut self, key: usize) {
-        match self.flights.get(key) {
-            Some(flight) if flight.sent.iter().any(|sent| sent.due.is_some()) => self.set_timer(key),
-            _ => self.remove(key),
-        }
-    }
-
-    /// A flight ends: what still comes for it is nobody's.
-    fn remove(&mut self, key: usize) {
-        self.release_all(key);
-        self.unqueue(key);
-        let Some(flight) = self.flights.try_remove(key) else { return };
-        flight.seats().for_each(|seat| self.line.leave(seat));
         let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
             entry.remove();

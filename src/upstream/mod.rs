@@ -11,30 +11,31 @@ pub mod forward;
 mod line;
 pub mod loops;
 pub mod pool;
+mod renewals;
 mod route;
 mod stream;
 mod track;
 
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config;
+use crate::config::Config;
 use crate::wire::reply::{Outcome, Received};
 use crate::wire::{Answer, Asked, Question};
 use budget::Budget;
-use cache::{Cache, Hit, Stale};
+pub use cache::Hit;
+use cache::{Cache, Stale};
 use loops::Loops;
+use renewals::Renewals;
 pub use route::{Hop, Route};
 
 /// How long an answer that there is nothing may be served stale: what was not there may be there now, and a name that
 /// does not exist is found out at once by whoever needs it.
 const STALE_NEGATIVE: Duration = Duration::from_secs(600);
-/// Popular answers that wait to be asked for again. They are taken out many times a second.
-const MAX_RENEWALS: usize = 256;
 
 /// What the hot path and the forwarder share. It outlives every policy.
+#[derive(Debug)]
 pub struct Upstream {
     cache: Cache,
     /// What tells our own queries when they come back.
@@ -52,47 +53,45 @@ pub struct Upstream {
     /// Queries that wait for an answer.
     waiting: AtomicUsize,
     /// Popular answers whose time is nearly over.
-    renewals: Mutex<Vec<(Arc<Route>, Question)>>,
-    /// Tells the forwarder that there are some.
-    bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    renewals: Renewals,
 }
 
 impl Upstream {
     /// An empty cache of the configured size.
-    pub fn new(cache: &config::Cache, upstream: &config::Upstream) -> Self {
+    pub fn new(config: &Config) -> Self {
         let new = Self {
-            cache: Cache::new(cache.bytes),
+            cache: Cache::new(config.cache.bytes),
             loops: Loops::default(),
-            budget: Budget::new(upstream.packets_per_second).into(),
+            budget: Budget::new(config.upstream.packets_per_second).into(),
             min_ttl: AtomicU32::default(),
             max_ttl: AtomicU32::default(),
             max_negative_ttl: AtomicU32::default(),
             stale: AtomicU32::default(),
             case_randomisation: AtomicBool::default(),
             waiting: AtomicUsize::default(),
-            renewals: Mutex::default(),
-            bell: OnceLock::new(),
+            renewals: Renewals::default(),
         };
-        new.configure(cache, upstream);
+        new.configure(config);
         new
     }
 
     /// Takes over a changed configuration; what is cached stays as far as it fits.
-    pub fn configure(&self, cache: &config::Cache, upstream: &config::Upstream) {
+    pub fn configure(&self, config: &Config) {
+        let Config { cache, upstream, vpc, .. } = config;
         self.cache.resize(cache.bytes);
         self.min_ttl.store(cache.min_ttl, Relaxed);
         self.max_ttl.store(cache.max_ttl, Relaxed);
         self.max_negative_ttl.store(cache.max_negative_ttl, Relaxed);
         self.stale.store(upstream.stale.as_secs() as u32, Relaxed);
         self.case_randomisation.store(upstream.case_randomisation, Relaxed);
-        self.budget.configure(upstream.packets_per_second);
+        self.budget.configure(upstream.packets_per_second, &vpc.resolvers);
     }
 
     /// The answer that `route` gave to this question, if it may still be used.
     pub fn cached(&self, route: &Arc<Route>, asked: Asked<'_>, now: Instant) -> Option<Hit> {
         let hit = self.cache.get(route, asked, now)?;
         if hit.renew {
-            self.renew(route, asked);
+            self.renewals.add(route, asked);
         }
         Some(hit)
     }
@@ -144,31 +143,6 @@ impl Upstream {
     fn staleness(&self) -> Stale {
         let positive = Duration::from_secs(self.stale.load(Relaxed).into());
         Stale { positive, negative: positive.min(STALE_NEGATIVE) }
-    }
-
-    /// Has a popular answer asked for again before its time is over. The one time in an answer's life that a hit costs
-    /// more than itself.
-    fn renew(&self, route: &Arc<Route>, asked: Asked<'_>) {
-        let Some(question) = asked.to_question() else { return };
-        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
-        if renewals.len() < MAX_RENEWALS {
-            renewals.push((Arc::clone(route), question));
-        }
-        drop(renewals);
-        if let Some(ring) = self.bell.get() {
-            ring();
-        }
-    }
-
-    /// What is to be asked for again.
-    fn take_renewals(&self) -> Vec<(Arc<Route>, Question)> {
-        std::mem::take(&mut *self.renewals.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream").field("cache", &self.cache).field("waiting", &self.waiting).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
 use crate::metrics::Counts;
 use crate::responder::{Outcome, Pending, Responder};
-use crate::upstream::cache::Hit;
+use crate::upstream::Hit;
 use crate::upstream::exchange::Deliver;
 use crate::upstream::forward::Ask;
 use crate::wire::query::MAX_TCP;

@@ -99,7 +99,7 @@ impl Player {
         let policy = Policy::new(&config);
         let keeping = Keeping::new(&config, policy.endpoints(), now);
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config.cache, &config.upstream));
+        let upstream = Arc::new(Upstream::new(&config));
         Ok(Self {
             now,
             responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
@@ -137,7 +137,7 @@ impl Player {
             }
             Step { reload: Some(reload), .. } => {
                 let config = configuration(reload)?;
-                self.upstream.configure(&config.cache, &config.upstream);
+                self.upstream.configure(&config);
                 let policy = Policy::new(&config);
                 self.keeping.configure(&config, policy.endpoints(), self.now);
                 self.policy.store(Arc::new(policy));

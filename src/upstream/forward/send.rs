@@ -146,7 +146,9 @@ impl<W> Forwarder<W> {
         let Some(flight) = self.flights.get(key) else { return };
         let misspelt = flight.sent.iter().map(|sent| sent.place).find(|place| flight.misspelt.has(*place));
         match misspelt {
-            Some(place) if self.driven_to_tcp.take(now) => self.fetch(key, place, Why::Case, now),
+            Some(place) if !flight.driven && self.driven_to_tcp.take(now) => {
+                self.drive_to_tcp(key, place, Why::Case, now);
+            }
             _ => self.dispatch(key, now),
         }
     }
