@@ -219,9 +219,6 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     /// Takes what was asked meanwhile.
     fn take_events(&mut self, now: Instant) -> Asked {
-        for (route, question) in self.upstream.renewals.take() {
-            self.forwarder.renew(question, route, now);
-        }
         for _ in 0..MAX_WAITING {
             match self.events.try_recv() {
                 Ok(Event::Ask(ask)) => self.forwarder.ask(ask, now),

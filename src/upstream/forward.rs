@@ -183,12 +183,15 @@ impl<W> Forwarder<W> {
         }
         self.take_off(flown.key, now);
         self.serve_stale_if_short(flown, seat);
+        if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
+            self.serve_stale(flown.key);
+        }
         self.make_seats(client.into(), now);
         self.set_timer(flown.key);
     }
 
     /// Asks for a popular answer again before its time is over, if a packet can be spared.
-    pub fn renew(&mut self, question: Question, route: Arc<Route>, now: Instant) {
+    fn renew(&mut self, question: Question, route: Arc<Route>, now: Instant) {
         if self.find(&question, &route).is_none() && !self.is_down(&route) {
             self.ask_aside(question, route, None, now);
         }
@@ -288,6 +291,9 @@ impl<W> Forwarder<W> {
             if flight.is_some_and(|flight| flight.timer.take_if(|set| *set == due).is_some()) {
                 self.attend(flown.key, now);
             }
+        }
+        for (route, question) in self.upstream.renewals.take() {
+            self.renew(question, route, now);
         }
         self.pump(now);
         if self.next_sweep.is_some_and(|due| due <= now) {

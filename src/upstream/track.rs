@@ -48,8 +48,8 @@ pub struct Track {
     down: bool,
     /// Answers in a row that others had to better.
     outdone: u8,
-    /// When it was last looked at.
-    looked: Option<Instant>,
+    /// When it was last asked anything.
+    asked: Option<Instant>,
     /// Until when it is asked without EDNS.
     without_edns: Option<Instant>,
     /// Questions in a row that it answered in another case.
@@ -147,17 +147,17 @@ impl Track {
         let since =
             |then: Option<Instant>, at_least| then.is_none_or(|then| now.saturating_duration_since(then) >= at_least);
         match self.rank().0 {
-            _ if self.answered.is_none() && self.failing_since.is_none() => since(self.looked, FIRST_PATIENCE),
-            Standing::Well => since(self.answered.max(self.looked), LOOK_SLOW),
+            _ if self.answered.is_none() && self.failing_since.is_none() => since(self.asked, FIRST_PATIENCE),
+            Standing::Well => since(self.answered.max(self.asked), LOOK_SLOW),
             // A first lost packet may be only that.
-            Standing::Failing if self.failed[1].is_none() => since(self.looked, LEAST_PATIENCE),
-            Standing::Poor | Standing::Failing | Standing::Down => since(self.looked, LOOK_DOWN),
+            Standing::Failing if self.failed[1].is_none() => since(self.asked, LEAST_PATIENCE),
+            Standing::Poor | Standing::Failing | Standing::Down => since(self.asked, LOOK_DOWN),
         }
     }
 
     /// It is asked something, and how it stands will show.
-    pub fn looked(&mut self, now: Instant) {
-        self.looked = Some(now);
+    pub fn asked(&mut self, now: Instant) {
+        self.asked = Some(now);
     }
 
     /// Whether it takes an OPT.

@@ -209,6 +209,9 @@ impl Player {
                 self.carry_out()?;
             }
         }
+        // Whoever reads the cache wakes the forwarder, if an answer is to be asked for again.
+        self.forwarder.tick(self.now);
+        self.carry_out()?;
         if let Some(resolver) = &step.resolver {
             self.resolver(resolver, step, query.asking.as_ref())?;
         }

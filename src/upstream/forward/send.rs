@@ -123,7 +123,6 @@ impl<W> Forwarder<W> {
         if let Some((place, hop)) = wanting
             && self.can_spare(hop, now)
         {
-            self.resolvers.entry(hop.address()).or_default().looked(now);
             self.transmit(key, place, true, now);
         }
     }
@@ -158,8 +157,7 @@ impl<W> Forwarder<W> {
         let wants = |hop: &Hop| {
             self.is_usable(hop) && self.resolvers.get(&hop.address()).is_none_or(|track| track.wants_a_look(now))
         };
-        let Some((place, hop)) = route.hops().iter().enumerate().find(|(_, hop)| wants(hop)) else { return };
-        self.resolvers.entry(hop.address()).or_default().looked(now);
+        let Some(place) = route.hops().iter().position(wants) else { return };
         self.ask_aside(question.clone(), Arc::clone(route), Some(place), now);
     }
 
@@ -224,6 +222,7 @@ impl<W> Forwarder<W> {
             return self.fetch(key, place, Why::Channel, now);
         }
         let track = self.resolvers.entry(resolver).or_default();
+        track.asked(now);
         let not: Vec<usize> = flight.sent.iter().map(|sent| sent.socket).collect();
         let at = self.pool.place(resolver, key, &not, now, &mut self.random);
         if at.fresh {
