@@ -1,7 +1,7 @@
 //! The programs that are tried: phzd, and what else a user would install, as far as it is found here.
 //!
-//! Each has one thread for its clients, a cache, and answers past their TTL where it knows them; its files in `peers` say
-//! the rest. Each runs on a core of its own, beside all that asks and answers it.
+//! Each has one thread for its clients, a cache, and answers past their TTL where it knows them; its own file says the
+//! rest. Each runs on a core of its own, beside all that asks and answers it.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -119,9 +119,11 @@ impl Program {
             wish.resolvers.iter().map(|address| format!("{before}{address}{after}")).collect::<String>()
         };
         let (text, resolvers) = match self {
-            Program::Phzd => (include_str!("peers/phzd.toml"), resolvers("\"", "\", ")),
+            Program::Phzd => (include_str!("phzd.toml"), resolvers("\"", "\", ")),
             Program::Unbound => (include_str!("peers/unbound.conf"), resolvers("    forward-addr: ", "\n")),
-            Program::Dnsdist => (include_str!("peers/dnsdist.lua"), resolvers("newServer(\"", "\")\n")),
+            Program::Dnsdist => {
+                (include_str!("peers/dnsdist.lua"), resolvers("newServer({mustResolve = true, address = \"", "\"})\n"))
+            }
             Program::Dnsmasq => (include_str!("peers/dnsmasq.conf"), resolvers("server=", "\n")),
             Program::Named => (include_str!("peers/named.conf"), resolvers("", "; ")),
         };

@@ -6,11 +6,12 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 
 use crate::client::{Asked, PATIENCE, ask, evenly};
+use crate::forgery::{self, DIGITS, LETTERS, Ports};
 use crate::lab::{Lab, Outcome, RESOLVERS, Way};
+use crate::misses;
 use crate::programs::{Program, Wish};
 use crate::resolver::{Mood, Resolver};
 use crate::table::{Measure, Must, per_mille};
-use crate::{forgery, misses};
 
 /// Questions a second where it is not the load that is the fault.
 const RATE: u32 = 300;
@@ -45,7 +46,7 @@ impl Trial {
 }
 
 /// All of them, in the table's order.
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 15] = [
     Row { number: "1a", fault: "two resolvers, the first silent", run: |trial| silent(trial, false) },
     Row { number: "1b", fault: "two resolvers, the first falls silent", run: |trial| silent(trial, true) },
     Row { number: "2a", fault: "1 ms to the resolver, 1 % lost", run: |trial| loss(trial, 1, 2.4) },
@@ -67,14 +68,20 @@ pub const ROWS: [Row; 13] = [
     Row { number: "7", fault: "nothing but misses, one core", run: misses::row },
     Row {
         number: "8a",
-        fault: "forged answers to misses, names of letters",
-        run: |trial| forgery::row(trial, forgery::LETTERS),
+        fault: "forged answers, names of letters",
+        run: |trial| forgery::row(trial, LETTERS, Ports::Range),
     },
     Row {
         number: "8b",
-        fault: "forged answers to misses, names of digits",
-        run: |trial| forgery::row(trial, forgery::DIGITS),
+        fault: "forged answers, names of digits",
+        run: |trial| forgery::row(trial, DIGITS, Ports::Range),
     },
+    Row {
+        number: "8c",
+        fault: "8a by one who knows the ports",
+        run: |trial| forgery::row(trial, LETTERS, Ports::Open),
+    },
+    Row { number: "8d", fault: "8b by one who knows the ports", run: |trial| forgery::row(trial, DIGITS, Ports::Open) },
 ];
 
 /// One of two resolvers says nothing: from the start, or from the middle on.
@@ -95,7 +102,7 @@ fn silent(trial: Trial, later: bool) -> Outcome<Vec<Measure>> {
         });
         ask(&lab, &evenly(Duration::ZERO, RATE, RATE * seconds), fresh)
     })?;
-    Ok(of_fresh_names(&lab, &asked, 0.5, Must::AtMost(10.0))?)
+    of_fresh_names(&lab, &asked, 0.5, Must::AtMost(10.0))
 }
 
 /// Packets get lost on their way to the one resolver.
@@ -105,7 +112,7 @@ fn loss(trial: Trial, percent: u32, p99: f64) -> Outcome<Vec<Measure>> {
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS[..1]))?;
     lab.way(Way::Loses(percent))?;
     let asked = ask(&lab, &evenly(Duration::ZERO, RATE, RATE * trial.seconds(20)), fresh)?;
-    Ok(of_fresh_names(&lab, &asked, p99, Must::Nothing)?)
+    of_fresh_names(&lab, &asked, p99, Must::Nothing)
 }
 
 /// The resolver is gone, or says that it cannot, and what the cache knows is past its TTL.

@@ -4,4 +4,4 @@ setMaxUDPOutstanding(65535)
 setStaleCacheEntriesTTL(86400)
 setServerPolicy(leastOutstanding)
 {RESOLVERS}
-getPool(""):setCache(newPacketCache(500000, {keepStaleData = true}))
+getPool(""):setCache(newPacketCache(500000, {keepStaleData = true, temporaryFailureTTL = 1}))
