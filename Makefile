@@ -14,7 +14,7 @@ TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test tools lab bench buckets lint check build install
+.PHONY: help demo test tools lab faults bench buckets lint check build install
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,10 @@ tools:    ## install the programs that the tests use
 
 lab:      ## the case on real hosts, as a transcript to read; needs root
 	PHZD_LAB=required cargo test --test tests vpc:: -- --nocapture --test-threads=1
+
+# Peers are not installed for this: those that are found take part.
+faults:   ## what clients see when resolvers fail, beside other programs; needs root and half an hour
+	cargo bench --bench faults -- $(FAULTS)
 
 bench:    ## what phzd costs beside a UDP echo; wants two idle cores and some minutes
 	cargo bench --bench load
