@@ -186,7 +186,7 @@ impl<W> Forwarder<W> {
         if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
             self.serve_stale(flown.key);
         }
-        self.make_seats(client.into(), now);
+        self.make_seats(client.into());
         self.set_timer(flown.key);
     }
 
@@ -438,7 +438,8 @@ impl<W> Forwarder<W> {
             self.hedge(key, now);
         }
         let Some(flight) = self.flights.get_mut(key) else { return };
-        if flight.repeat.take_if(|due| *due <= now).is_some() {
+        // Who has been told something meanwhile need not have it asked again.
+        if flight.repeat.take_if(|due| *due <= now).is_some() && flight.seats().next().is_some() {
             self.repeat(key, now);
         }
         self.set_timer(key);
