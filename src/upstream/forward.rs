@@ -243,6 +243,11 @@ impl<W> Forwarder<W> {
         };
         let Some(Fetching { place, id, at, why }) = flight.fetching.take() else { return };
         let Some(hop) = flight.route.hops().get(place) else { return };
+        if let Some(message) = message
+            && hop.metered
+        {
+            self.upstream.budget.charge(send::packets_for(message), now);
+        }
         // RFC 8484 section 4.1 advises an id of 0 over HTTPS, and TLS speaks for the rest.
         let expected = |message: &&[u8]| !hop.is_plain() || reply::message_id(message) == Some(id);
         // A stream has nothing better to wait for: what is not the answer is the end of it.
