@@ -11,7 +11,10 @@ pub mod forward;
 mod line;
 pub mod loops;
 pub mod pool;
+mod restart;
 mod route;
+pub mod snapshot;
+pub mod store;
 mod stream;
 mod track;
 
@@ -26,6 +29,7 @@ use crate::wire::{Answer, Asked, Question};
 use budget::Budget;
 use cache::{Cache, Hit, Stale};
 use loops::Loops;
+pub use restart::{Moment, Tally};
 pub use route::{Hop, Route};
 
 /// How long an answer that there is nothing may be served stale: what was not there may be there now, and a name that
@@ -104,17 +108,23 @@ impl Upstream {
 
     /// Keeps what came from `route`, for as long as its TTLs and the configuration allow.
     fn keep(&self, route: &Arc<Route>, question: &Question, received: &mut Received, now: Instant) {
-        let (min, max) = (self.min_ttl.load(Relaxed), self.max_ttl.load(Relaxed));
-        let most = match received.outcome {
-            Outcome::Positive => max,
-            Outcome::Negative => max.min(self.max_negative_ttl.load(Relaxed)),
-            Outcome::Failure => return,
-        };
+        let Some(most) = self.longest(received.outcome) else { return };
+        let min = self.min_ttl.load(Relaxed);
         if min > 0 {
             Arc::make_mut(&mut received.answer).raise_ttls(min);
         }
         let lifetime = Duration::from_secs(received.lifetime.max(min).min(most).into());
         self.cache.insert(route, question, (Arc::clone(&received.answer), received.outcome), lifetime, now);
+    }
+
+    /// The longest that an answer of this kind is kept, in seconds; a failure is not.
+    fn longest(&self, outcome: Outcome) -> Option<u32> {
+        let max = self.max_ttl.load(Relaxed);
+        match outcome {
+            Outcome::Positive => Some(max),
+            Outcome::Negative => Some(max.min(self.max_negative_ttl.load(Relaxed))),
+            Outcome::Failure => None,
+        }
     }
 
     /// Notes that no resolver of `route` could answer, for a second or a few; returns what those who wait are told: the
