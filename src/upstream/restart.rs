@@ -65,7 +65,7 @@ enum Fate {
 }
 
 impl Upstream {
-    /// The entries of a snapshot of what is kept `at` this moment, the popular ones first.
+    /// The entries of a snapshot of what is kept `at` this moment, those that are used most first.
     pub fn snapshot(&self, at: Moment) -> impl Iterator<Item = Vec<u8>> + '_ {
         self.cache.kept(self.staleness(), at.now).filter_map(move |kept| {
             let (stored, expires) = (at.time_of(kept.stored)?, at.time_of(kept.expires)?);
@@ -119,7 +119,8 @@ impl Upstream {
             outcome: received.outcome,
             stored,
             expires,
-            popular: entry.popular,
+            main: entry.main,
+            uses: entry.uses,
         };
         if !kept.is_of_use(self.staleness(), at.now) {
             return Fate::Over;

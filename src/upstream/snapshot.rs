@@ -40,8 +40,10 @@ const MAX_TTL: u64 = i32::MAX as u64;
 mod flag {
     /// The question had DO set.
     pub const DNSSEC_OK: u8 = 1;
-    /// The answer was popular.
-    pub const POPULAR: u8 = 2;
+    /// The answer stood in the main queue.
+    pub const MAIN: u8 = 2;
+    /// The uses begin here, up to the highest bit.
+    pub const USES: u32 = 2;
 }
 
 //------------ Writing ------------------------------------------------------------------------------------------------
@@ -49,7 +51,8 @@ mod flag {
 /// The entry of `kept`, whose times are `stored` and `expires`. `None` for what no resolver's reply can be.
 pub fn entry(kept: &Kept, stored: u64, expires: u64) -> Option<Vec<u8>> {
     let (route, message) = (written(&kept.route), message(&kept.question, &kept.answer)?);
-    let flags = u8::from(kept.question.dnssec_ok) * flag::DNSSEC_OK + u8::from(kept.popular) * flag::POPULAR;
+    let flags = u8::from(kept.question.dnssec_ok) * flag::DNSSEC_OK | u8::from(kept.main) * flag::MAIN;
+    let flags = flags | kept.uses << flag::USES;
     let length = u32::try_from(8 + 8 + 1 + 2 + route.len() + message.len()).ok()?.to_be_bytes();
     let mut entry = Vec::with_capacity(MARK.len() + 8 + 19 + route.len() + message.len());
     entry.extend(MARK);
@@ -140,8 +143,10 @@ pub struct Entry<'a> {
     pub stored: u64,
     /// When its time is over, at least a second after.
     pub expires: u64,
-    /// It was asked for again and again.
-    pub popular: bool,
+    /// It stood in the main queue.
+    pub main: bool,
+    /// Times asked for, as far as they count.
+    pub uses: u8,
     dnssec_ok: bool,
     message: &'a [u8],
 }
@@ -205,7 +210,8 @@ impl<'a> Entry<'a> {
             route,
             stored,
             expires,
-            popular: flags & flag::POPULAR != 0,
+            main: flags & flag::MAIN != 0,
+            uses: flags >> flag::USES,
             dnssec_ok: flags & flag::DNSSEC_OK != 0,
             message,
         })

@@ -62,7 +62,9 @@ impl Store {
             warn!("{file}: {damaged} places are damaged; what stood there is left out");
         }
         if foreign > 0 {
-            info!("{file}: {foreign} answers are left out: the configuration no longer has the resolvers they came from");
+            info!(
+                "{file}: {foreign} answers are left out: the configuration no longer has the resolvers they came from"
+            );
         }
         if future > 0 {
             warn!("{file}: {future} answers are left out: they are of a time to come, so the clock has been set back");

@@ -2,11 +2,10 @@
 //!
 //! Apart from the cache's own work, because no query comes this way.
 
-use std::iter;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::{Cache, Entry, Queue, Route, Shard, Stale, lock, weight};
+use super::{Cache, Entry, MOST_USES, Queue, Route, Shard, Stale, USES_TO_STAY, lock, weight};
 use crate::wire::reply::Outcome;
 use crate::wire::{Answer, Question};
 
@@ -28,8 +27,10 @@ pub struct Kept {
     pub stored: Instant,
     /// When its time is over.
     pub expires: Instant,
-    /// It was asked for again and again: it goes after all that were not.
-    pub popular: bool,
+    /// It stands in the main queue.
+    pub main: bool,
+    /// Times asked for, as far as they count.
+    pub uses: u8,
 }
 
 impl Kept {
@@ -41,21 +42,24 @@ impl Kept {
 }
 
 impl Cache {
-    /// Copies of all answers that are of use, the popular ones first, and of these and those the oldest. A shard is
-    /// locked for a few at a time, so what comes and goes meanwhile may be missing, or there twice.
+    /// Copies of all answers that are of use: first those that would stay if room were needed, the oldest first in each
+    /// queue. A shard is locked for a few at a time, so what comes and goes meanwhile may be missing, or there twice.
     pub fn kept(&self, stale: Stale, now: Instant) -> impl Iterator<Item = Kept> + '_ {
-        let lines = [Queue::Main, Queue::Small].into_iter();
-        let lines = lines.flat_map(|queue| self.shards.iter().zip(iter::repeat(queue)));
-        let some = |(shard, queue)| (0..).step_by(AT_ONCE).map_while(move |from| copied(shard, queue, from)).flatten();
-        lines.flat_map(some).filter(move |kept| kept.is_of_use(stale, now))
+        let rounds = [(true, Queue::Main), (true, Queue::Small), (false, Queue::Small)];
+        let lines = rounds.into_iter().flat_map(|round| self.shards.iter().map(move |shard| (round, shard)));
+        let kept = lines.flat_map(|((stays, queue), shard)| {
+            let all = (0..).step_by(AT_ONCE).map_while(move |from| copied(shard, queue, from)).flatten();
+            all.filter(move |kept| (kept.main || kept.uses >= USES_TO_STAY) == stays)
+        });
+        kept.filter(move |kept| kept.is_of_use(stale, now))
     }
 
     /// Takes an answer back, at the end of its queue. One that is larger than a share is not kept.
     pub fn put_back(&self, kept: Kept) {
-        let Kept { route, question, answer, outcome, stored, expires, popular } = kept;
+        let Kept { route, question, answer, outcome, stored, expires, main, uses } = kept;
         let hash = self.hash(&route, question.as_asked());
         let weight = weight(&question, &answer);
-        let queue = if popular { Queue::Main } else { Queue::Small };
+        let queue = if main { Queue::Main } else { Queue::Small };
         self.shard(hash).insert(Entry {
             hash,
             route,
@@ -67,7 +71,7 @@ impl Cache {
             trouble: None,
             renewed: false,
             weight,
-            uses: 0,
+            uses: uses.min(MOST_USES),
             queue,
         });
     }
@@ -94,7 +98,8 @@ impl From<&Entry> for Kept {
             outcome: entry.outcome,
             stored: entry.stored,
             expires: entry.expires,
-            popular: entry.queue == Queue::Main,
+            main: entry.queue == Queue::Main,
+            uses: entry.uses,
         }
     }
 }
