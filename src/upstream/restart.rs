@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::kept::Kept;
+use super::loops::is_made_up;
 use super::snapshot::{self, Entry, Unreadable};
 use super::{Route, Upstream};
 
@@ -67,7 +68,8 @@ enum Fate {
 impl Upstream {
     /// The entries of a snapshot of what is kept `at` this moment, those that are used most first.
     pub fn snapshot(&self, at: Moment) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.cache.kept(self.staleness(), at.now).filter_map(move |kept| {
+        let kept = self.cache.kept(self.staleness(), at.now);
+        kept.filter(|kept| !is_made_up(kept.question.name.as_wire())).filter_map(move |kept| {
             let (stored, expires) = (at.time_of(kept.stored)?, at.time_of(kept.expires)?);
             snapshot::entry(&kept, stored, expires)
         })
@@ -131,4 +133,4 @@ impl Upstream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

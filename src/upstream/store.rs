@@ -118,3 +118,77 @@ impl Store {
 fn moment() -> Moment {
     Moment { now: Instant::now(), time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::restart::tests::{MB, keep, route, upstream};
+    use super::*;
+
+    /// A cache with so many answers.
+    fn filled(answers: usize) -> Upstream {
+        let (upstream, now) = (upstream(4 * MB), Instant::now());
+        (0..answers).for_each(|number| keep(&upstream, &route(2), &format!("n{number}.example"), 0, now));
+        assert_eq!(upstream.cache().entries(), answers);
+        upstream
+    }
+
+    /// How many answers `store` has, if no more than `most` octets of it are read.
+    fn restored(store: &Store, most: usize) -> usize {
+        let upstream = upstream(4 * MB);
+        store.restore(&upstream, [&route(2)], most);
+        upstream.cache().entries()
+    }
+
+    #[test]
+    fn what_was_saved_is_restored() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().into());
+        assert_eq!(restored(&store, MB), 0, "nothing was saved yet");
+        for answers in [3, 1000, 0, 7] {
+            store.save(&filled(answers));
+            assert_eq!(restored(&store, MB), answers, "these and no others");
+        }
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap()).collect();
+        assert_eq!(files.iter().map(|file| file.file_name()).collect::<Vec<_>>(), [FILE], "nothing is left beside it");
+        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, MODE);
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_cache_may_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().into());
+        store.save(&filled(1000));
+        let length = fs::metadata(&store.path).unwrap().len() as usize;
+        let half = restored(&store, length / 2);
+        assert!((450..550).contains(&half), "{half} of 1000");
+        assert_eq!((restored(&store, 0), restored(&store, length)), (0, 1000));
+    }
+
+    #[test]
+    fn what_is_no_cache_is_ignored_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().into());
+        for octets in [&b""[..], b"\0\0\0\0", b"format = 1\n", b"phzd cache, format 9\n", HEAD] {
+            fs::write(&store.path, octets).unwrap();
+            assert_eq!(restored(&store, MB), 0, "{octets:?}");
+            store.save(&filled(5));
+            assert_eq!(restored(&store, MB), 5, "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_no_reason_to_end() {
+        let nowhere = Store::new("/nonexistent/phzd".into());
+        nowhere.save(&filled(1));
+        assert_eq!(restored(&nowhere, MB), 0);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().into());
+        fs::create_dir(&store.path).unwrap();
+        assert_eq!(store.read(MB).unwrap_err().to_string(), "not a file");
+        store.save(&filled(1));
+        assert_eq!(restored(&store, MB), 0);
+        assert!(store.path.is_dir());
+    }
+}

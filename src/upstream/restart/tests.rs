@@ -10,11 +10,11 @@ use crate::wire::Question;
 use crate::wire::answer::STALE_TTL;
 use crate::wire::reply::{self, Outcome, Received};
 
-const MB: usize = 1 << 20;
+pub(in crate::upstream) const MB: usize = 1 << 20;
 const TTL: u32 = 300;
 const NEGATIVE: u32 = 60;
 
-fn upstream(bytes: usize) -> Upstream {
+pub(in crate::upstream) fn upstream(bytes: usize) -> Upstream {
     let cache = config::Cache { bytes, min_ttl: 0, max_ttl: 86_400, max_negative_ttl: 900 };
     Upstream::new(&cache, &settings(86_400))
 }
@@ -24,7 +24,7 @@ fn settings(stale: u64) -> config::Upstream {
     config::Upstream { timeout, packets_per_second: 0, stale, case_randomisation: true }
 }
 
-fn route(last: u8) -> Arc<Route> {
+pub(in crate::upstream) fn route(last: u8) -> Arc<Route> {
     Route::new([SocketAddr::from(([10, 0, 0, last], 53)).into()], &[]).into()
 }
 
@@ -51,7 +51,7 @@ fn received(question: &Question, code: u8) -> Received {
     reply::read(&message, question, None).unwrap()
 }
 
-fn keep(upstream: &Upstream, route: &Arc<Route>, name: &str, code: u8, now: Instant) {
+pub(in crate::upstream) fn keep(upstream: &Upstream, route: &Arc<Route>, name: &str, code: u8, now: Instant) {
     let question = question(name);
     upstream.keep(route, &question, &mut received(&question, code), now);
 }
@@ -173,14 +173,21 @@ fn what_others_said_is_left_out_and_what_an_equal_route_said_is_shared() {
 }
 
 #[test]
-fn failures_do_not_survive_and_answers_survive_failures() {
+fn failures_and_probes_do_not_survive_and_answers_survive_failures() {
     let (one, other, route) = (upstream(MB), upstream(MB), route(2));
     let (before, after) = moments(1);
     let failure = || Arc::new(crate::wire::Answer::empty(2));
     keep(&one, &route, "a.example", 0, before.now);
     one.fail(&route, &question("a.example"), failure(), before.now);
     one.fail(&route, &question("b.example"), failure(), before.now);
-    assert_eq!(one.cache().entries(), 2);
+    keep(
+        &one,
+        &route,
+        one.loops.probe_again(([10, 0, 0, 2], 53).into(), 7).unwrap().to_string().as_str(),
+        3,
+        before.now,
+    );
+    assert_eq!(one.cache().entries(), 3);
     assert_eq!(other.restore(&snapshot(&one, before), [&route], after).unwrap().restored, 1);
     assert!(cached(&other, &route, "a.example", after.now).is_some_and(|hit| !hit.stale));
 }
