@@ -83,8 +83,8 @@ impl Daemon {
         Ok(Self { runtime, hangup })
     }
 
-    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned is
-    /// kept in the folder `state`.
+    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned
+    /// and cached is kept in the folder `state`.
     ///
     /// # Errors
     /// A listen address that is not to be had, or a system out of threads.

@@ -14,11 +14,12 @@
 //! Each entry has its own mark and checksum, so a damaged one costs itself, and a file cut short its end. The times are
 //! seconds of Unix time, since no other clock goes on over a restart.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Route;
 use super::cache::kept::Kept;
 use crate::config::Channel;
+use crate::wire::name::MAX_NAME;
 use crate::wire::query::{Decoded, HEADER, decode, skip_name};
 use crate::wire::reply::{self, Received};
 use crate::wire::{Answer, Name, Placement, Question};
@@ -27,12 +28,12 @@ use crate::wire::{Answer, Name, Placement, Question};
 pub const HEAD: &[u8] = b"phzd cache, format 1\n";
 /// What the heads of all formats begin with.
 const KIN: &[u8] = b"phzd cache, format ";
-/// What an entry begins with, so that one is found behind damage. The first octet is in no name and no text.
+/// What an entry begins with, so that one is found behind damage. The first octet is none of any text.
 const MARK: &[u8] = b"\xf5phz";
 /// Damaged places after which the rest is not looked at: each may cost the checksum of the longest entry.
 const MOST_DAMAGES: usize = 1000;
 /// Octets that a message has beside its records and extended errors, at most: header, question, OPT.
-const AROUND: usize = HEADER + 255 + 4 + 11;
+const AROUND: usize = HEADER + MAX_NAME + 4 + 11;
 /// The longest TTL, in seconds (RFC 2181 section 8).
 const MAX_TTL: u64 = i32::MAX as u64;
 
@@ -51,8 +52,8 @@ mod flag {
 /// The entry of `kept`, whose times are `stored` and `expires`. `None` for what no resolver's reply can be.
 pub fn entry(kept: &Kept, stored: u64, expires: u64) -> Option<Vec<u8>> {
     let (route, message) = (written(&kept.route), message(&kept.question, &kept.answer)?);
-    let flags = u8::from(kept.question.dnssec_ok) * flag::DNSSEC_OK | u8::from(kept.main) * flag::MAIN;
-    let flags = flags | kept.uses << flag::USES;
+    let (dnssec_ok, main) = (u8::from(kept.question.dnssec_ok), u8::from(kept.main));
+    let flags = (dnssec_ok * flag::DNSSEC_OK) | (main * flag::MAIN) | (kept.uses << flag::USES);
     let length = u32::try_from(8 + 8 + 1 + 2 + route.len() + message.len()).ok()?.to_be_bytes();
     let mut entry = Vec::with_capacity(MARK.len() + 8 + 19 + route.len() + message.len());
     entry.extend(MARK);
@@ -74,7 +75,7 @@ pub fn entry(kept: &Kept, stored: u64, expires: u64) -> Option<Vec<u8>> {
 pub fn written(route: &Route) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
     let text = |out: &mut Vec<u8>, text: &str| {
-        // The length makes two texts one text's equal never; its upper octets are those of no name.
+        // With its length, so that where one text ends and the next begins counts as well.
         out.extend((text.len() as u32).to_be_bytes());
         out.extend(text.as_bytes());
     };
@@ -88,7 +89,7 @@ pub fn written(route: &Route) -> Vec<u8> {
             IpAddr::V6(ip) => {
                 out.push(6);
                 out.extend(ip.octets());
-                let scope = if let std::net::SocketAddr::V6(address) = address { address.scope_id() } else { 0 };
+                let scope = if let SocketAddr::V6(address) = address { address.scope_id() } else { 0 };
                 out.extend(scope.to_be_bytes());
             }
         }

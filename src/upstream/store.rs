@@ -150,8 +150,8 @@ mod tests {
             store.save(&filled(answers));
             assert_eq!(restored(&store, MB), answers, "these and no others");
         }
-        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap()).collect();
-        assert_eq!(files.iter().map(|file| file.file_name()).collect::<Vec<_>>(), [FILE], "nothing is left beside it");
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+        assert_eq!(files.iter().map(fs::DirEntry::file_name).collect::<Vec<_>>(), [FILE], "nothing is left beside it");
         assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, MODE);
     }
 
