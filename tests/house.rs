@@ -234,6 +234,20 @@ const ROOMS: &[Room] = &[
         rule: "upstream/exchange carries out what forward decides",
     },
     Room {
+        at: "upstream/snapshot",
+        rooms: &["wire", "config", "upstream::Route", "upstream::cache::kept"],
+        crates: &["crc32fast"],
+        powers: &[],
+        rule: "the snapshot is bytes: no file, no clock",
+    },
+    Room {
+        at: "upstream/store",
+        rooms: &["upstream"],
+        crates: &["tracing"],
+        powers: &[Clock, Files, Locks],
+        rule: "upstream/store is one file",
+    },
+    Room {
         at: "upstream/stream",
         rooms: &[],
         crates: &["nix", "socket2"],

@@ -12,6 +12,7 @@ mod examples; // the programs in examples/, run
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod resolvers; // resolvers that misbehave
+mod restarts; // what is cached, over the end of the process
 mod scenarios; // conversations, without network and without sleep
 mod sockets; // the server's real sockets
 mod vpc; // the lab: the case in network namespaces

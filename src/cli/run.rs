@@ -12,7 +12,7 @@ use crate::daemon::{CannotServe, Daemon};
 /// can send; what comes of a lookup phzd says itself.
 const LOG: &str = "info,hickory_net=off,hickory_resolver=off";
 
-/// Serves until stopped, with what is learned kept in `state`; one clear line if it cannot.
+/// Serves until stopped, with what is learned and cached kept in `state`; one clear line if it cannot.
 pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     let daemon = match Daemon::prepare() {
         Ok(daemon) => daemon,
