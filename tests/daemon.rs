@@ -244,7 +244,7 @@ fn begin_tcp(server: SocketAddr, message: &[u8]) -> TcpStream {
     stream
 }
 
-fn over_tcp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
+pub fn over_tcp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
     next_message(&mut begin_tcp(server, message))
 }
 

@@ -220,6 +220,13 @@ const ROOMS: &[Room] = &[
         rule: "upstream/exchange carries out what forward decides",
     },
     Room {
+        at: "upstream/encrypted",
+        rooms: &["config", "upstream"],
+        crates: &["hickory_resolver", "tokio", "tracing"],
+        powers: &[Locks], // of tokio: who waits for a connection is a task
+        rule: "upstream/encrypted carries messages; hickory has the sockets",
+    },
+    Room {
         at: "upstream/stream",
         rooms: &[],
         crates: &["nix", "socket2"],

@@ -1,0 +1,265 @@
+//! Targets over TLS and HTTPS: real servers, with certificates that `openssl` makes.
+//!
+//! Unbound speaks both. `openssl s_server` speaks TLS for a resolver whose every octet the test writes.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use phzd::wire::Question;
+use tempfile::TempDir;
+
+use crate::cli::phzd;
+use crate::daemon::{Daemon, config, configured, free_address, over_tcp};
+use crate::resolvers::{GOOD, Reply, SOON, Standin};
+
+/// The name in the certificate. 127.0.0.1 is in it, too.
+const NAME: &str = "dns.corp.example";
+/// The extended error No Reachable Authority (RFC 8914 section 4.23).
+const NO_REACHABLE_AUTHORITY: u16 = 22;
+
+//------------ Servers ------------------------------------------------------------------------------------------------
+
+/// A program of the test, until it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A folder with a certificate, `cert.pem`, which is its own authority.
+fn certificate() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let request = format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -keyout key.pem -out cert.pem \
+         -subj /CN=test -addext subjectAltName=DNS:{NAME},IP:127.0.0.1 \
+         -addext basicConstraints=critical,CA:FALSE"
+    );
+    let made = Command::new("openssl").args(request.split_whitespace()).current_dir(&folder).output();
+    assert!(made.unwrap().status.success(), "openssl made no certificate");
+    folder
+}
+
+/// Unbound with its own data, in the clear, over TLS and over HTTPS.
+struct Unbound {
+    folder: TempDir,
+    clear: SocketAddr,
+    tls: SocketAddr,
+    https: SocketAddr,
+}
+
+impl Unbound {
+    /// A place for it, with a certificate.
+    fn new() -> Self {
+        let [clear, tls, https] = [free_address(), free_address(), free_address()];
+        let folder = certificate();
+        let text: String =
+            (0..30).map(|nth| format!("  local-data: 'large.example. 300 TXT \"{nth:0>200}\"'\n")).collect();
+        let hosts: String = (0..300).map(|nth| format!("  local-data: 'n{nth}.example. 300 A {GOOD}'\n")).collect();
+        let settings = format!(
+            "server:\n  interface: 127.0.0.1@{}\n  interface: 127.0.0.1@{}\n  interface: 127.0.0.1@{}\n  \
+             tls-port: {}\n  https-port: {}\n  tls-service-key: key.pem\n  tls-service-pem: cert.pem\n  \
+             tcp-idle-timeout: 300\n  rrset-roundrobin: no\n  do-daemonize: no\n  use-syslog: no\n  logfile: \"\"\n  username: \"\"\n  \
+             chroot: \"\"\n  directory: \"{}\"\n  pidfile: \"\"\n  num-threads: 1\n  local-zone: example. static\n  \
+             local-data: 'example. 300 SOA ns.example. root.example. 1 2 3 4 60'\n  \
+             local-data: 'www.example. 300 A 192.0.2.80'\n  local-data: 'odd.example. 300 TYPE65280 \\# 3 010203'\n\
+             {text}{hosts}remote-control:\n  control-enable: no\n",
+            clear.port(),
+            tls.port(),
+            https.port(),
+            tls.port(),
+            https.port(),
+            folder.path().display()
+        );
+        fs::write(folder.path().join("unbound.conf"), settings).unwrap();
+        Self { folder, clear, tls, https }
+    }
+
+    /// Runs it; `None` where it is not installed.
+    fn run(&self) -> Option<Running> {
+        let mut command = Command::new("unbound");
+        command.args(["-d", "-c", "unbound.conf"]).current_dir(&self.folder).stderr(Stdio::null());
+        let Ok(child) = command.spawn() else {
+            eprintln!("skipped: unbound is not installed");
+            return None;
+        };
+        let running = Running(child);
+        for address in [self.clear, self.tls, self.https] {
+            await_listener(address);
+        }
+        Some(running)
+    }
+
+    fn over_tls(&self, name: &str) -> String {
+        format!("{{ url = 'tls://{name}:{}', ip = '127.0.0.1' }}", self.tls.port())
+    }
+
+    fn over_https(&self, name: &str) -> String {
+        format!("{{ url = 'https://{name}:{}/dns-query', ip = '127.0.0.1' }}", self.https.port())
+    }
+}
+
+fn await_listener(address: SocketAddr) {
+    let began = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(began.elapsed() < SOON, "nobody listens at {address}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+//------------ phzd ---------------------------------------------------------------------------------------------------
+
+/// A daemon with a rule for `example`, that trusts the certificate in `folder`. The VPC's resolver is `vpc`.
+fn daemon(folder: &Path, vpc: SocketAddr, targets: &str, more: &str) -> Daemon {
+    let rule = format!("[[rule]]\ndomain = 'example'\ntargets = [{targets}]\n{more}");
+    let own = configured(&config(vpc, &rule));
+    let mut command = phzd();
+    command.env("SSL_CERT_FILE", folder.join("cert.pem")).env_remove("SSL_CERT_DIR");
+    command.arg("run").arg("--config").arg(own.path().join("phzd.toml"));
+    Daemon::spawn(command, own)
+}
+
+fn question(name: &str, kind: u16) -> Vec<u8> {
+    let question = Question { name: name.parse().unwrap(), kind, dnssec_ok: false, checking_disabled: false };
+    question.message(9, question.name.as_wire(), true)
+}
+
+/// A message without what belongs to a hop: the id and AA, which a forwarder clears, and OPT.
+fn comparable(message: &[u8]) -> String {
+    let mut message = Message::from_vec(message).unwrap();
+    message.metadata.id = 0;
+    message.metadata.authoritative = false;
+    message.edns = None;
+    format!("{message:?}")
+}
+
+fn assert_no_answer(reply: &Reply) {
+    assert_eq!((reply.code, &*reply.errors), (ResponseCode::ServFail, &[NO_REACHABLE_AUTHORITY][..]), "{reply:?}");
+}
+
+/// Asks for names, each once so that nothing is cached, until one has its address.
+fn await_good(daemon: &Daemon, names: impl Iterator<Item = String>) {
+    let began = Instant::now();
+    for name in names {
+        if daemon.ask(&name).addresses == [GOOD] {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "{name} has no address\n{}", daemon.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no name had an address\n{}", daemon.log());
+}
+
+//------------ Both ways ----------------------------------------------------------------------------------------------
+
+#[test]
+fn what_is_said_over_tls_and_https_is_handed_on() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    let nobody = free_address();
+    let literal = format!("'tls://127.0.0.1:{}'", unbound.tls.port());
+    for target in [unbound.over_tls(NAME), unbound.over_https(NAME), literal] {
+        let daemon = daemon(unbound.folder.path(), nobody, &target, "");
+        for (name, kind, code) in [
+            ("www.example", 1, ResponseCode::NoError),
+            ("www.example", 28, ResponseCode::NoError),
+            ("odd.example", 65_280, ResponseCode::NoError),
+            ("large.example", 16, ResponseCode::NoError),
+            ("no.example", 1, ResponseCode::NXDomain),
+        ] {
+            let question = question(name, kind);
+            let direct = over_tcp(unbound.clear, &question);
+            assert_eq!(Message::from_vec(&direct).unwrap().metadata.response_code, code);
+            let reply = over_tcp(daemon.address, &question);
+            let same = comparable(&reply) == comparable(&direct);
+            assert!(same, "{target}: {name} of type {kind}: {reply:?} instead of {direct:?}\n{}", daemon.log());
+        }
+    }
+}
+
+#[test]
+fn many_questions_share_a_connection() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    for target in [unbound.over_tls(NAME), unbound.over_https(NAME)] {
+        let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+        thread::scope(|scope| {
+            let daemon = &daemon;
+            let ask = |nth: usize| scope.spawn(move || daemon.ask(&format!("n{nth}.example")));
+            for asking in (0..300).map(ask).collect::<Vec<_>>() {
+                let reply = asking.join().unwrap();
+                assert_eq!(reply.addresses, [GOOD], "{target}: {reply:?}\n{}", daemon.log());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    for target in [unbound.over_tls("ns.corp.example"), unbound.over_https("ns.corp.example")] {
+        let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+        assert_no_answer(&daemon.ask("www.example"));
+        daemon.await_log("invalid peer certificate: certificate not valid for name \"ns.corp.example\"");
+    }
+}
+
+#[test]
+fn a_certificate_that_nobody_trusts_is_refused_and_the_vpc_asked_instead() {
+    let (unbound, vpc, other) = (Unbound::new(), Standin::good(), certificate());
+    let Some(_running) = unbound.run() else { return };
+    for target in [unbound.over_tls(NAME), unbound.over_https(NAME)] {
+        let daemon = daemon(other.path(), vpc.address, &target, "fallback = true\n");
+        await_good(&daemon, (0..300).map(|nth| format!("n{nth}.example")));
+        daemon.await_log("invalid peer certificate");
+    }
+}
+
+#[test]
+fn a_server_that_dies_and_comes_back_is_used_again() {
+    let unbound = Unbound::new();
+    for target in [unbound.over_tls(NAME), unbound.over_https(NAME)] {
+        let Some(running) = unbound.run() else { return };
+        let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+        assert_eq!(daemon.ask("n0.example").addresses, [GOOD]);
+        drop(running);
+        assert_no_answer(&daemon.ask("n1.example"));
+        let _again = unbound.run();
+        await_good(&daemon, (2..300).map(|nth| format!("n{nth}.example")));
+    }
+}
+
+#[test]
+fn a_connection_that_the_server_closed_costs_no_question() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    for target in [unbound.over_tls(NAME), unbound.over_https(NAME)] {
+        let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+        for nth in 0..4 {
+            let reply = daemon.ask(&format!("n{nth}.example"));
+            assert_eq!(reply.addresses, [GOOD], "{target}: {reply:?}\n{}", daemon.log());
+            // Unbound closes what was idle for 300 ms.
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_never_speaks_is_told_in_time() {
+    let (folder, vpc) = (certificate(), Standin::good());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for scheme in ["tls", "https"] {
+        let target = format!("'{scheme}://{}'", silent.local_addr().unwrap());
+        let daemon = daemon(folder.path(), vpc.address, &target, "");
+        assert_no_answer(&daemon.ask("www.example"));
+        assert_eq!(daemon.ask("www.elsewhere").addresses, [GOOD]);
+    }
+}
