@@ -181,6 +181,7 @@ fn targets_are_met_in_the_clear_over_tls_and_over_https() {
         ("10.0.1.53:5353", Channel::Plain),
         ("10.0.0.53:853", tls("10.0.0.53")),
         ("[fd00::53]:8853", tls("fd00::53")),
+        ("[fd00::53]:8443", Channel::Https { host: "fd00::53".to_owned(), path: "/dns-query".to_owned() }),
         ("10.0.2.53:53", Channel::Plain),
         ("10.0.0.53:853", tls("dns.corp.example")),
         ("10.0.0.53:443", https("/dns-query")),

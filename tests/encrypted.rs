@@ -3,6 +3,7 @@
 //! Unbound speaks both. `openssl s_server` speaks TLS for a resolver whose every octet the test writes.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::cli::phzd;
 use crate::daemon::{Daemon, config, configured, free_address, over_tcp};
-use crate::resolvers::{GOOD, Reply, SOON, Standin};
+use crate::resolvers::{GOOD, Reply, SOON, Standin, framed};
 
 /// The name in the certificate. 127.0.0.1 is in it, too.
 const NAME: &str = "dns.corp.example";
@@ -106,6 +107,39 @@ impl Unbound {
     }
 }
 
+/// A resolver over TLS, each reply of which is the question and what `answer` writes after it: counts and records.
+struct Scribe {
+    address: SocketAddr,
+    _server: Running,
+}
+
+impl Scribe {
+    fn new(folder: &Path, counts: [u8; 6], records: &'static [u8]) -> Self {
+        let address = free_address();
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-quiet", "-cert", "cert.pem", "-key", "key.pem", "-accept"]);
+        command.arg(address.to_string()).current_dir(folder);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (mut replies, mut queries) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        thread::spawn(move || {
+            let mut length = [0; 2];
+            while queries.read_exact(&mut length).is_ok() {
+                let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+                queries.read_exact(&mut query).unwrap();
+                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+                query.truncate(end);
+                query[2..4].copy_from_slice(&[0x81, 0x80]);
+                query[6..12].copy_from_slice(&counts);
+                query.extend(records);
+                replies.write_all(&framed(&query)).and_then(|()| replies.flush()).unwrap();
+            }
+        });
+        let scribe = Self { address, _server: Running(child) };
+        await_listener(address);
+        scribe
+    }
+}
+
 fn await_listener(address: SocketAddr) {
     let began = Instant::now();
     while TcpStream::connect(address).is_err() {
@@ -182,6 +216,22 @@ fn what_is_said_over_tls_and_https_is_handed_on() {
             assert!(same, "{target}: {name} of type {kind}: {reply:?} instead of {direct:?}\n{}", daemon.log());
         }
     }
+}
+
+/// An unknown type before a known one, RDATA that a reader of records may find wrong, an extended error.
+#[test]
+fn every_octet_of_an_answer_is_handed_on() {
+    const RECORDS: &[u8] = b"\xc0\x0c\xff\x00\0\x01\0\0\x01\0\0\x03\x01\x02\x03\
+        \xc0\x0c\0\x10\0\x01\0\0\x01\0\0\0\
+        \xc0\x0c\x01\x01\0\x01\0\0\x01\0\0\x02\x80\xff\
+        \0\0\x29\x04\xd0\0\0\0\0\0\x0a\0\x0f\0\x06\0\x04deny";
+    let folder = certificate();
+    let scribe = Scribe::new(folder.path(), [0, 3, 0, 0, 0, 1], RECORDS);
+    let daemon = daemon(folder.path(), free_address(), &format!("'tls://{}'", scribe.address), "");
+    let reply = over_tcp(daemon.address, &question("www.example", 255));
+    let records = reply.get(12 + 13 + 4..).unwrap_or_default();
+    assert!(records.starts_with(&RECORDS[..RECORDS.len() - 21]), "{reply:?}\n{}", daemon.log());
+    assert!(records.ends_with(b"\0\x0f\0\x06\0\x04deny"), "{reply:?}");
 }
 
 #[test]

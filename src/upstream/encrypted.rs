@@ -1,10 +1,12 @@
-//! Questions over TLS and over HTTPS (RFC 7858, RFC 8484), on connections that are kept.
+//! Questions over TLS and over HTTPS, on connections that are kept.
 //!
 //! Apart from [`super::exchange`], whose thread must not wait for anybody: handshakes and HTTP/2 are tasks of a runtime,
-//! which starts with the first such question. hickory has the connections and decides nothing. Its resolver and its pool
-//! repeat questions by themselves, so they are left out: a question is sent once, and the forwarder does the rest.
+//! which starts with the first such question. A question is sent once; to ask again or another is the forwarder's business.
+
+mod connection;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,26 +14,18 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TlsConfig;
-use hickory_resolver::net::h2::HttpsClientStream;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::tls::tls_client_connect;
-use hickory_resolver::net::xfer::{DnsExchange, DnsRequestSender, FirstAnswer};
-use hickory_resolver::net::{DnsHandle, DnsMultiplexer, NetError};
-use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Message};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout_at;
 
+use self::connection::{Connection, Failure};
 use super::flight::Flown;
-use crate::config::{Channel, Target};
+use crate::config::Target;
 
 /// Questions at one time. They share connections, so this bounds memory alone.
 const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
-/// hickory's own patience, longer than any question's.
-const NO_LIMIT: Duration = Duration::from_secs(3600);
-
 /// Asks targets that are not plain.
 pub struct Encrypted {
     runtime: Runtime,
@@ -121,111 +115,86 @@ impl Drop for Ending {
 struct Line {
     target: Target,
     /// Locked while somebody connects: the others wait for that.
-    connection: Mutex<Option<Connection>>,
-    /// There was no connection to be had, and that has been said.
+    kept: Mutex<Option<Kept>>,
+    /// The target is of no use, and that has been said.
     failing: AtomicBool,
 }
 
 /// A connection, shared by all questions to the target.
 #[derive(Clone)]
-struct Connection {
-    exchange: DnsExchange<TokioRuntimeProvider>,
+struct Kept {
+    connection: Connection,
     /// How many replies have come.
     replies: Arc<AtomicU64>,
 }
 
 impl Line {
     fn to(target: &Target) -> Arc<Self> {
-        Self { target: target.clone(), connection: Mutex::default(), failing: AtomicBool::default() }.into()
+        Self { target: target.clone(), kept: Mutex::default(), failing: AtomicBool::default() }.into()
     }
 
     /// Sends a message; the reply is what came, with the message's own id.
     async fn ask(&self, trust: &OnceCell<TlsConfig>, message: &[u8], until: tokio::time::Instant) -> Option<Vec<u8>> {
-        let request = Message::from_vec(message).ok()?;
         for _ in 0..2 {
-            let (connection, kept) = match timeout_at(until, self.connection(trust)).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return self.tell(&error),
-                Err(_) => return self.tell(&NetError::Timeout),
+            let (kept, fresh) = match timeout_at(until, self.connection(trust)).await {
+                Ok(Ok(connected)) => connected,
+                Ok(Err(error)) => return self.say(&error),
+                Err(_) => return self.say(&"no connection in time"),
             };
-            let before = connection.replies.load(Relaxed);
-            let request = DnsRequest::new(request.clone(), DnsRequestOptions::default());
-            match timeout_at(until, connection.exchange.send(request).first_answer()).await {
+            let before = kept.replies.load(Relaxed);
+            match timeout_at(until, kept.connection.ask(message)).await {
                 Ok(Ok(reply)) => {
-                    connection.replies.fetch_add(1, Relaxed);
-                    // hickory draws ids of its own, and has none over HTTPS (RFC 8484 section 4.1).
-                    let mut reply = reply.into_buffer();
-                    reply.iter_mut().zip(message).take(2).for_each(|(octet, ours)| *octet = *ours);
+                    kept.replies.fetch_add(1, Relaxed);
+                    if self.failing.swap(false, Relaxed) {
+                        tracing::info!(resolver = %self.target.address, "answers again");
+                    }
                     return Some(reply);
                 }
-                // Others had replies meanwhile, so it is the resolver that takes its time.
-                Err(_) if connection.replies.load(Relaxed) > before => return None,
-                end => {
-                    self.forget(&connection);
-                    // A resolver may close a kept connection at any time, with our question on its way (RFC 7766 section
-                    // 6.2.4). Nothing else is asked again.
-                    if !kept || end.is_err() {
-                        return None;
+                Ok(Err(Failure::Said(what))) => return self.say(&what),
+                Ok(Err(Failure::Broken(error))) => {
+                    self.forget(&kept);
+                    // A resolver may close a connection at any time, also with our question on its way to it (RFC 7766
+                    // section 6.2.4). Nothing else is asked again.
+                    if fresh {
+                        return self.say(&error);
                     }
+                }
+                Err(_) => {
+                    // Where others had replies meanwhile, it is the resolver that takes its time.
+                    if kept.replies.load(Relaxed) == before {
+                        self.forget(&kept);
+                    }
+                    return None;
                 }
             }
         }
         None
     }
 
-    /// The connection, and whether it was there already.
-    async fn connection(&self, trust: &OnceCell<TlsConfig>) -> Result<(Connection, bool), NetError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(connection) = &*connection {
-            return Ok((connection.clone(), true));
+    /// The connection, and whether it is a new one.
+    async fn connection(&self, trust: &OnceCell<TlsConfig>) -> io::Result<(Kept, bool)> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = &*kept {
+            return Ok((kept.clone(), false));
         }
-        let tls = trust.get_or_try_init(async || TlsConfig::new()).await?;
-        let exchange = connect(&self.target, tls).await?;
-        if self.failing.swap(false, Relaxed) {
-            tracing::info!(resolver = %self.target.address, "connected again");
-        }
-        let new = Connection { exchange, replies: Arc::default() };
-        Ok((connection.insert(new).clone(), false))
+        let trust = trust.get_or_try_init(async || TlsConfig::new().map_err(io::Error::other)).await?;
+        let connection = Connection::to(&self.target, trust).await?;
+        Ok((kept.insert(Kept { connection, replies: Arc::default() }).clone(), true))
     }
 
     /// Whoever asks next connects anew. Those who still wait for a reply on this one have it for as long.
-    fn forget(&self, dead: &Connection) {
+    fn forget(&self, dead: &Kept) {
         // Where it is locked, somebody connects already.
-        if let Ok(mut connection) = self.connection.try_lock() {
-            connection.take_if(|connection| Arc::ptr_eq(&connection.replies, &dead.replies));
+        if let Ok(mut kept) = self.kept.try_lock() {
+            kept.take_if(|kept| Arc::ptr_eq(&kept.replies, &dead.replies));
         }
     }
 
-    /// Says once that there is no connection.
-    fn tell(&self, error: &NetError) -> Option<Vec<u8>> {
+    /// Says what is wrong with the target, once until it answers.
+    fn say(&self, what: &impl Display) -> Option<Vec<u8>> {
         if !self.failing.swap(true, Relaxed) {
-            tracing::warn!(resolver = %self.target.address, %error, "no encrypted connection, which is said once");
+            tracing::warn!(resolver = %self.target.address, "cannot be asked: {what}");
         }
         None
     }
-}
-
-/// Connects, and shakes hands.
-async fn connect(target: &Target, tls: &TlsConfig) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
-    let (tls, provider) = (Arc::new(tls.config.clone()), TokioRuntimeProvider::default());
-    match &target.channel {
-        Channel::Plain => Err(NetError::Message("a plain target has no encrypted connection")),
-        Channel::Tls(host) => {
-            let name = host.clone().try_into().map_err(|_| NetError::Message("no certificate can be for this name"))?;
-            let (stream, handle) = tls_client_connect(target.address, name, tls, provider);
-            let stream = DnsMultiplexer::new(stream.await?, handle).with_timeout(NO_LIMIT);
-            Ok(carry(stream.with_max_active_requests(MAX_QUESTIONS)))
-        }
-        Channel::Https { host, path } => {
-            let stream = HttpsClientStream::builder(tls, provider);
-            Ok(carry(stream.build(target.address, host.as_str().into(), path.as_str().into()).await?))
-        }
-    }
-}
-
-/// A task that has the connection until it ends, or nobody holds what comes back any more.
-fn carry(stream: impl DnsRequestSender) -> DnsExchange<TokioRuntimeProvider> {
-    let (exchange, background) = DnsExchange::from_stream(stream);
-    tokio::spawn(background);
-    exchange
 }
