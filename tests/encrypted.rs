@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -248,7 +248,18 @@ fn many_questions_share_a_connection() {
                 assert_eq!(reply.addresses, [GOOD], "{target}: {reply:?}\n{}", daemon.log());
             }
         });
+        let resolver = if target.contains("tls:") { unbound.tls } else { unbound.https };
+        assert_eq!(connections_to(resolver), 1, "{target}");
     }
+}
+
+/// Connections of this host to an address of it, as the kernel lists them.
+fn connections_to(address: SocketAddr) -> usize {
+    // 127.0.0.1 in the kernel's order of octets; 01 is an established connection.
+    let remote = format!("0100007F:{:04X}", address.port());
+    let list = fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|fields| fields[2] == remote && fields[3] == "01").count()
 }
 
 #[test]
@@ -260,6 +271,17 @@ fn a_certificate_for_another_name_is_refused() {
         assert_no_answer(&daemon.ask("www.example"));
         daemon.await_log("invalid peer certificate: certificate not valid for name \"ns.corp.example\"");
     }
+}
+
+#[test]
+fn a_path_that_is_not_there_is_told() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    let target = unbound.over_https(NAME).replace("/dns-query", "/other");
+    let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+    assert_no_answer(&daemon.ask("www.example"));
+    let place = format!("https://{NAME}/other at {}", unbound.https);
+    daemon.await_log(&format!("{place} cannot be asked: 404 Not Found with content of type"));
 }
 
 #[test]
@@ -305,11 +327,14 @@ fn a_connection_that_the_server_closed_costs_no_question() {
 #[test]
 fn a_server_that_never_speaks_is_told_in_time() {
     let (folder, vpc) = (certificate(), Standin::good());
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind(free_address()).unwrap();
+    let clear = UdpSocket::bind(silent.local_addr().unwrap()).unwrap();
+    clear.set_nonblocking(true).unwrap();
     for scheme in ["tls", "https"] {
         let target = format!("'{scheme}://{}'", silent.local_addr().unwrap());
         let daemon = daemon(folder.path(), vpc.address, &target, "");
         assert_no_answer(&daemon.ask("www.example"));
         assert_eq!(daemon.ask("www.elsewhere").addresses, [GOOD]);
+        assert!(clear.recv(&mut [0; 512]).is_err(), "it was asked in the clear");
     }
 }

@@ -146,7 +146,7 @@ impl Line {
                 Ok(Ok(reply)) => {
                     kept.replies.fetch_add(1, Relaxed);
                     if self.failing.swap(false, Relaxed) {
-                        tracing::info!(resolver = %self.target.address, "answers again");
+                        tracing::info!("{} answers again", self.target);
                     }
                     return Some(reply);
                 }
@@ -193,7 +193,7 @@ impl Line {
     /// Says what is wrong with the target, once until it answers.
     fn say(&self, what: &impl Display) -> Option<Vec<u8>> {
         if !self.failing.swap(true, Relaxed) {
-            tracing::warn!(resolver = %self.target.address, "cannot be asked: {what}");
+            tracing::warn!("{} cannot be asked: {what}", self.target);
         }
         None
     }

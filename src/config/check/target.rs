@@ -27,7 +27,7 @@ impl Judge<'_> {
             for target in self.target(text, &written.value) {
                 match targets.iter().find(|earlier| earlier.value == target.value) {
                     Some(earlier) => {
-                        let message = format!("{} is given twice", shown(&target.value));
+                        let message = format!("{} is given twice", target.value);
                         let problem = Problem::mistake(target.place.as_ref(), message);
                         let problem = problem.note(earlier.place.as_ref(), "the first is here");
                         self.problems.push(problem.hint("keep one of them"));
@@ -223,15 +223,5 @@ fn on_every_interface(ip: IpAddr) -> Result<IpAddr, Wrong> {
             Err((format!("{ip} means another host on each interface"), "write another address of the host".into()))
         }
         _ => Ok(ip),
-    }
-}
-
-/// A target as its owner would know it.
-fn shown(target: &Target) -> String {
-    let Target { address, channel } = target;
-    match channel {
-        Channel::Plain => address.to_string(),
-        Channel::Tls(host) => format!("tls://{host} at {address}"),
-        Channel::Https { host, path } => format!("https://{host}{path} at {address}"),
     }
 }
