@@ -201,6 +201,8 @@ fn what_is_said_over_tls_and_https_is_handed_on() {
     let literal = format!("'tls://127.0.0.1:{}'", unbound.tls.port());
     for target in [unbound.over_tls(NAME), unbound.over_https(NAME), literal] {
         let daemon = daemon(unbound.folder.path(), nobody, &target, "");
+        let encrypts = || daemon.threads().iter().any(|name| name.trim_end() == "encrypted");
+        assert!(!encrypts(), "a thread for nothing");
         for (name, kind, code) in [
             ("www.example", 1, ResponseCode::NoError),
             ("www.example", 28, ResponseCode::NoError),
@@ -215,6 +217,7 @@ fn what_is_said_over_tls_and_https_is_handed_on() {
             let same = comparable(&reply) == comparable(&direct);
             assert!(same, "{target}: {name} of type {kind}: {reply:?} instead of {direct:?}\n{}", daemon.log());
         }
+        assert!(encrypts(), "{:?}", daemon.threads());
     }
 }
 
@@ -271,6 +274,16 @@ fn a_certificate_for_another_name_is_refused() {
         assert_no_answer(&daemon.ask("www.example"));
         daemon.await_log("invalid peer certificate: certificate not valid for name \"ns.corp.example\"");
     }
+}
+
+#[test]
+fn a_server_without_http_2_is_told() {
+    let folder = certificate();
+    let scribe = Scribe::new(folder.path(), [0; 6], &[]);
+    let daemon = daemon(folder.path(), free_address(), &format!("'https://{}'", scribe.address), "");
+    assert_no_answer(&daemon.ask("www.example"));
+    daemon.await_log("/dns-query at ");
+    daemon.await_log("cannot be asked: it does not offer HTTP/2");
 }
 
 #[test]

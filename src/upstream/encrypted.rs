@@ -198,3 +198,44 @@ impl Line {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Channel;
+
+    /// Waits for what has ended.
+    fn next_end(encrypted: &mut Encrypted, woken: &Receiver<()>) -> End {
+        woken.recv_timeout(Duration::from_secs(10)).unwrap();
+        encrypted.ended().unwrap()
+    }
+
+    #[test]
+    fn every_question_ends_and_a_line_is_let_go_when_idle() {
+        let (wake, woken) = channel();
+        let mut encrypted = Encrypted::start(move || wake.send(()).unwrap()).unwrap();
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let target = Target { address: nobody, channel: Channel::Tls("127.0.0.1".into()) };
+        let now = Instant::now();
+        for serial in 0..=MAX_QUESTIONS as u64 {
+            encrypted.fetch(Flown { key: 0, serial }, &target, vec![0; 12], now + Duration::from_secs(5), now);
+        }
+        let mut flown: Vec<u64> = Vec::new();
+        for _ in 0..=MAX_QUESTIONS {
+            let (flight, reply) = next_end(&mut encrypted, &woken);
+            assert_eq!(reply, None);
+            flown.push(flight.number());
+        }
+        flown.sort_unstable();
+        assert!(flown.into_iter().eq(0..=MAX_QUESTIONS as u64), "each ends once");
+        assert_eq!(encrypted.questions, 0);
+        encrypted.sweep(now + IDLE - Duration::from_millis(1));
+        assert_eq!(encrypted.lines.len(), 1);
+        // A task holds its line until it is gone itself, which is after its end was told.
+        while encrypted.lines.values().any(|used| Arc::strong_count(&used.line) > 1) {
+            std::thread::yield_now();
+        }
+        encrypted.sweep(now + IDLE);
+        assert_eq!(encrypted.lines.len(), 0);
+    }
+}

@@ -22,6 +22,8 @@ use crate::config::{Channel, Target};
 
 /// What DNS messages are in HTTP (RFC 8484 section 6).
 const DNS_MESSAGE: &str = "application/dns-message";
+/// What TLS calls HTTP/2, the least that RFC 8484 section 5.2 advises.
+const HTTP_2: &[u8] = b"h2";
 /// The port that an authority need not name.
 const HTTPS_PORT: u16 = 443;
 /// Questions that wait to be written.
@@ -76,7 +78,10 @@ impl Connection {
             }
             Channel::Https { host, path } => {
                 let uri = uri(host, target.address.port(), path).map_err(io::Error::other)?;
-                let stream = shake_hands(target, host, trust, &[b"h2"]).await?;
+                let stream = shake_hands(target, host, trust, &[HTTP_2]).await?;
+                if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+                    return Err(io::Error::other("it does not offer HTTP/2"));
+                }
                 let (requests, connection) =
                     h2::client::Builder::new().enable_push(false).handshake(stream).await.map_err(io::Error::other)?;
                 // What it ends with, those who wait are told.
@@ -157,7 +162,7 @@ async fn carry(stream: TlsStream<TcpStream>, mut asked: mpsc::Receiver<Question>
             writing.write_all(&[&length, &*message].concat()).await?;
             writing.flush().await?;
         }
-        io::Result::Ok(())
+        writing.shutdown().await
     };
     let read = async {
         loop {
@@ -181,7 +186,8 @@ async fn post(requests: SendRequest<Cursor<Vec<u8>>>, uri: Uri, message: Vec<u8>
     body.send_data(Cursor::new(message), true)?;
     let (head, mut body) = response.await?.into_parts();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !head.status.is_success() || !kind.eq_ignore_ascii_case(DNS_MESSAGE) {
+    let is_message = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(DNS_MESSAGE));
+    if !head.status.is_success() || !is_message {
         return Err(Failure::Said(format!("{} with content of type {kind:?}", head.status)));
     }
     let mut reply = Vec::new();
