@@ -15,9 +15,9 @@ use crate::endpoint::keeper::Keeper;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
 use crate::responder::{Outcome, Responder};
-use crate::upstream::Upstream;
 use crate::upstream::exchange::Exchange;
 use crate::upstream::store::Store;
+use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
@@ -159,10 +159,11 @@ impl Resolver {
         learn_self(&self.policy.load())
     }
 
-    /// Whether what resolvers are sent comes back to us.
+    /// Whether what resolvers are sent comes back to us. Over TLS and HTTPS nothing can: there is no such door here.
     fn look_around(&self) {
         let policy = self.policy.load();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
+        let hops = policy.routes().flat_map(|route| route.hops());
+        let mut resolvers: Vec<_> = hops.filter(|hop| hop.is_plain()).map(Hop::address).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.exchange.probe(resolvers);

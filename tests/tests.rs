@@ -7,6 +7,7 @@ mod daemon; // the process: signals, reloads, limits
 mod demo; // `phzd demo`, run as a newcomer would
 mod documents; // the README and its kin, held to what the program does
 mod embed; // the library in another program
+mod encrypted; // resolvers over TLS and HTTPS, with certificates
 mod endpoints; // endpoints that are learned and checked, on real sockets
 mod examples; // the programs in examples/, run
 mod hostile; // any bytes at all, through the whole path

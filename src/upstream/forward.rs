@@ -248,15 +248,15 @@ impl<W> Forwarder<W> {
         {
             self.upstream.budget.charge(send::packets_for(message), now);
         }
-        // RFC 8484 section 4.1 advises an id of 0 over HTTPS, and TLS speaks for the rest.
-        let expected = |message: &&[u8]| !hop.is_plain() || reply::message_id(message) == Some(id);
+        let expected = |message: &&[u8]| reply::message_id(message) == Some(id);
         // A stream has nothing better to wait for: what is not the answer is the end of it.
         let read = message.filter(expected).map(|message| reply::read(message, &flight.question, None));
         let read = read.unwrap_or(Err(Unusable::Malformed)).map_err(|_| Unusable::Malformed);
         let track = self.resolvers.entry(hop.address()).or_default();
         match (why, message) {
             (Why::Channel, Some(_)) => track.answered(now.saturating_duration_since(at), now),
-            (Why::Channel, None) => track.failed(at, now),
+            // A connection that cannot be had is as good as a host that says nobody listens.
+            (Why::Channel, None) => track.unreachable(at, now),
             (Why::Case, Some(_)) if read.is_ok() => track.lost_case(now),
             // Datagrams are better than nothing.
             (Why::Case | Why::Forgery, _) if read.is_err() => return self.dispatch(flown.key, now),

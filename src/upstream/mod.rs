@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod cache;
+mod encrypted;
 pub mod exchange;
 mod flight;
 pub mod forward;

@@ -126,6 +126,11 @@ impl<W> Forwarder<W> {
     /// Nobody is left to be asked.
     pub(super) fn fail(&mut self, key: usize, now: Instant) {
         let Some(flight) = self.flights.get(key) else { return };
+        let route = Arc::clone(&flight.route);
+        if let Some(fallback) = route.fallback().filter(|_| self.is_down(&route)) {
+            self.reroute(key, fallback, now);
+            return self.remove(key);
+        }
         let failure = flight.failure_or("no resolver gave a usable answer");
         // That there is nobody to ask says nothing of the question.
         let hit = match flight.spent.is_empty() && flight.sent.is_empty() {
