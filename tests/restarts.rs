@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use nix::sys::signal::Signal;
+use phzd::config::{File, Machine};
+use phzd::resolver::Resolver;
+use phzd::responder::Outcome;
+use phzd::wire::Transport;
 use tempfile::TempDir;
 
 use crate::cli::phzd;
 use crate::daemon::{Daemon, config, configured};
-use crate::resolvers::{GOOD, Standin};
+use crate::resolvers::{GOOD, Reply, Standin, query};
 
 /// The extended error Stale Answer (RFC 8914 section 4.4).
 const STALE_ANSWER: u16 = 3;
@@ -66,7 +70,7 @@ fn left_behind(resolver: SocketAddr, names: &[&str]) -> TempDir {
         assert_eq!(daemon.ask(name).addresses, [GOOD]);
     }
     let log = stop(daemon);
-    assert!(log.contains(&format!("{} cached answers are written", names.len())), "{log}");
+    assert!(log.contains(&format!("the cache is written answers={} ", names.len())), "{log}");
     state
 }
 
@@ -80,7 +84,7 @@ fn a_restart_during_an_outage_still_answers() {
     thread::sleep(Duration::from_secs(SHORT.into()));
 
     let daemon = start(standin.address, Some(state.path()));
-    daemon.await_log("2 cached answers are back");
+    daemon.await_log("the cache is back answers=2 ");
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     let reply = daemon.ask("long.example");
     assert_eq!((&*reply.addresses, &*reply.errors), (&[GOOD][..], &[][..]), "its time is not over");
@@ -95,7 +99,7 @@ fn a_restart_during_an_outage_still_answers() {
 
     // And over another one.
     let log = stop(daemon);
-    assert!(log.contains("2 cached answers are written"), "{log}");
+    assert!(log.contains("the cache is written answers=2 "), "{log}");
     let daemon = start(standin.address, Some(state.path()));
     assert_eq!(daemon.ask("short.example").addresses, [GOOD]);
 }
@@ -126,8 +130,8 @@ fn damage_costs_the_answer_it_is_in() {
     dead.store(true, Ordering::Relaxed);
 
     let daemon = start(standin.address, Some(state.path()));
-    daemon.await_log("2 cached answers are back");
-    daemon.await_log("1 places are damaged");
+    daemon.await_log("the cache is back answers=2 ");
+    daemon.await_log("damaged: what stood there is left out places=1 ");
     assert_eq!(daemon.log().matches("WARN").count(), 1, "{}", daemon.log());
     assert_eq!(["a.example", "c.example"].map(|name| daemon.ask(name).addresses), [[GOOD], [GOOD]]);
     assert_eq!(daemon.ask("b.example").code, ResponseCode::ServFail);
@@ -149,7 +153,7 @@ fn a_file_that_is_no_cache_is_said_once_and_replaced() {
         assert_eq!(daemon.ask("a.example").addresses, [GOOD]);
         stop(daemon);
         let daemon = start(standin.address, Some(state.path()));
-        daemon.await_log("1 cached answers are back");
+        daemon.await_log("the cache is back answers=1 ");
         assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     }
 }
@@ -160,8 +164,8 @@ fn what_other_resolvers_said_is_not_answered() {
     let state = left_behind(standin.address, &["a.example", "b.example"]);
     let other = Standin::good();
     let daemon = start(other.address, Some(state.path()));
-    daemon.await_log("0 cached answers are back");
-    daemon.await_log("2 answers are left out: the configuration no longer has the resolvers they came from");
+    daemon.await_log("the cache is back answers=0 ");
+    daemon.await_log("left out: the configuration no longer has the resolvers that said so answers=2 ");
     assert_eq!(daemon.ask("a.example").addresses, [GOOD]);
     assert!(!other.asked().is_empty());
 }
@@ -174,8 +178,29 @@ fn without_a_state_folder_nothing_is_kept() {
     let daemon = start(standin.address, None);
     assert_eq!(daemon.ask("long.example").addresses, [GOOD]);
     let log = stop(daemon);
-    assert!(!log.contains("cached answers"), "{log}");
+    assert!(!log.contains("the cache"), "{log}");
     assert!(standin.asked().len() > asked, "the file is not looked at");
     dead.store(true, Ordering::Relaxed);
     assert_eq!(start(standin.address, Some(state.path())).ask("long.example").addresses, [GOOD]);
+}
+
+#[test]
+fn whoever_embeds_it_saves_when_they_want() {
+    let (standin, dead) = mortal();
+    let machine = Machine { cores: 1, addresses: Vec::new() };
+    let (config, _) = File::parse("test", &config(standin.address, "")).check(&machine).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let client: SocketAddr = "172.31.1.5:4000".parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = || Resolver::start_in(&config, Some(state.path().into())).unwrap();
+    let mut resolver = start();
+    let reply = runtime.block_on(resolver.resolve(&query("a.example"), client, Transport::Udp)).unwrap();
+    assert_eq!(Reply::new(&reply, Duration::ZERO).addresses, [GOOD]);
+    resolver.save();
+    drop(resolver);
+    dead.store(true, Ordering::Relaxed);
+    let mut out = [0; 1232];
+    let outcome = start().respond(&query("a.example"), client, Transport::Udp, Instant::now(), &mut out);
+    let Outcome::Reply(length) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(Reply::new(&out[..length], Duration::ZERO).addresses, [GOOD]);
 }

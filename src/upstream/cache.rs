@@ -13,6 +13,7 @@
 //! and nothing else. The hashes of those that failed are remembered for a while: who comes back goes to the main queue
 //! at once.
 
+mod entry;
 pub mod kept;
 
 use std::collections::VecDeque;
@@ -28,22 +29,17 @@ use slab::Slab;
 use super::Route;
 use crate::wire::reply::Outcome;
 use crate::wire::{Answer, Asked, Placement, Question};
+use entry::{Entry, Queue, Trouble, weight};
 
 /// Parts of the cache, each with its own lock. A probe takes a hundredth of what the rest of a query does, so that even
 /// with as many threads as parts one seldom finds another inside.
 const SHARDS: usize = 32;
 /// Memory for which a slot is set aside: what the answer of a few addresses takes, tables and all.
 const BYTES_PER_SLOT: usize = 400;
-/// What the allocator adds to the pieces an entry is made of: name, answer with its two counters, records, TTL places.
-const ALLOCATOR: usize = 4 * 16;
 /// How long a first failure is kept; the second in a row twice as long, and so on.
 const FAILURE: Duration = Duration::from_secs(1);
 /// What of that is the most, as a multiple of the first: a VPC's resolver is well again soon.
 const MOST_FAILURE: u32 = 4;
-/// After so long, the next failure is a first one again.
-const FORGIVEN: Duration = Duration::from_secs(10);
-/// Answers that live shorter are not asked for before they end: they would be asked for all the time.
-const WORTH_RENEWING: Duration = Duration::from_secs(10);
 /// An entry's uses are counted up to this.
 const MOST_USES: u8 = 3;
 /// Uses with which an entry leaves the small queue for the main one. One is not enough: a client that sends its
@@ -249,90 +245,6 @@ impl fmt::Debug for Cache {
 /// Locks `shard`. A thread that panicked inside would have left it whole enough: every place is checked when read.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Memory that an entry takes beside its slot, in bytes.
-fn weight(question: &Question, answer: &Answer) -> usize {
-    question.name.as_wire().len() + answer.footprint() + 2 * size_of::<usize>() + ALLOCATOR
-}
-
-/// A question, its answer, and how both fare.
-#[derive(Debug)]
-struct Entry {
-    hash: u64,
-    route: Arc<Route>,
-    question: Question,
-    answer: Arc<Answer>,
-    outcome: Outcome,
-    stored: Instant,
-    /// From here on it is served only for want of a better.
-    expires: Instant,
-    /// It could not be asked for again.
-    trouble: Option<Trouble>,
-    /// That it should be asked for again has been said.
-    renewed: bool,
-    /// Bytes of memory beside its slot.
-    weight: usize,
-    /// Times asked for, up to [`MOST_USES`], less the times it was spared for that.
-    uses: u8,
-    /// Where its slot stands in line.
-    queue: Queue,
-}
-
-/// Why an answer could not be asked for again.
-#[derive(Debug)]
-struct Trouble {
-    /// Until when nobody need try.
-    until: Instant,
-    /// What is told instead of the answer, if that may not be.
-    failure: Option<Arc<Answer>>,
-    /// How often in a row.
-    failures: u8,
-}
-
-impl Trouble {
-    /// Octets of memory it takes beside its entry.
-    fn footprint(&self) -> usize {
-        self.failure.as_ref().map_or(0, |failure| failure.footprint() + 2 * size_of::<usize>() + ALLOCATOR)
-    }
-}
-
-impl Entry {
-    fn hit(&self, now: Instant) -> Hit {
-        let age = now.saturating_duration_since(self.stored).as_secs();
-        Hit { age: u32::try_from(age).unwrap_or(u32::MAX), ..Hit::fresh(Arc::clone(&self.answer)) }
-    }
-
-    /// Whether it is in the last tenth of its time, where that is long enough to make a difference.
-    fn is_ending(&self, now: Instant) -> bool {
-        let lifetime = self.expires.saturating_duration_since(self.stored);
-        lifetime >= WORTH_RENEWING && self.expires.saturating_duration_since(now) <= lifetime / 10
-    }
-
-    /// Whether its time is over and it may be served all the same.
-    fn may_be_stale(&self, stale: Stale, now: Instant) -> bool {
-        now >= self.expires && now.saturating_duration_since(self.expires) < stale.of(self.outcome)
-    }
-
-    /// How often in a row the question has failed, the last time not long ago.
-    fn failures(&self, now: Instant) -> u8 {
-        let recent = |until: Instant| now.saturating_duration_since(until) < FORGIVEN;
-        match &self.trouble {
-            Some(trouble) if recent(trouble.until) => trouble.failures,
-            None if self.outcome == Outcome::Failure && recent(self.expires) => {
-                // A failure is kept for as long as it was the first, second or third.
-                let kept = self.expires.saturating_duration_since(self.stored).as_secs();
-                (kept.ilog2() + 1) as u8
-            }
-            _ => 0,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Queue {
-    Small,
-    Main,
 }
 
 /// Slots in the order they were put there, oldest first, and what their entries weigh.

@@ -57,29 +57,28 @@ impl Store {
     fn tell(&self, tally: Tally) {
         let Tally { restored, damaged, foreign, future, over } = tally;
         let file = self.path.display();
-        info!("{file}: {restored} cached answers are back");
+        info!(answers = restored, %file, "the cache is back");
         if damaged > 0 {
-            warn!("{file}: {damaged} places are damaged; what stood there is left out");
+            warn!(places = damaged, %file, "damaged: what stood there is left out");
         }
         if foreign > 0 {
-            info!(
-                "{file}: {foreign} answers are left out: the configuration no longer has the resolvers they came from"
-            );
+            info!(answers = foreign, %file, "left out: the configuration no longer has the resolvers that said so");
         }
         if future > 0 {
-            warn!("{file}: {future} answers are left out: they are of a time to come, so the clock has been set back");
+            warn!(answers = future, %file, "left out: they are of a time to come, so the clock has been set back");
         }
         if over > 0 {
-            info!("{file}: {over} answers are left out: they are too old to be served");
+            info!(answers = over, %file, "left out: too old to be served");
         }
     }
 
     /// Writes what is in the cache to the file. The log says if that fails; the file is then what it was.
     pub fn save(&self, upstream: &Upstream) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.path.display();
         match self.replace(upstream) {
-            Ok(answers) => info!("{}: {answers} cached answers are written", self.path.display()),
-            Err(error) => warn!("{}: {error}: the cache is not kept over a restart", self.path.display()),
+            Ok(answers) => info!(answers, %file, "the cache is written"),
+            Err(error) => warn!("{file}: {error}: the cache is not kept over a restart"),
         }
     }
 

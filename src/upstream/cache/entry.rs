@@ -1,0 +1,102 @@
+//! One answer in the cache: what it weighs, how old it is, how it fares.
+//!
+//! Apart from the shards, which put entries in line and know nothing of answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Hit, Stale};
+use crate::upstream::Route;
+use crate::wire::reply::Outcome;
+use crate::wire::{Answer, Question};
+
+/// What the allocator adds to the pieces an entry is made of: name, answer with its two counters, records, TTL places.
+const ALLOCATOR: usize = 4 * 16;
+/// After so long, the next failure is a first one again.
+const FORGIVEN: Duration = Duration::from_secs(10);
+/// Answers that live shorter are not asked for before they end: they would be asked for all the time.
+const WORTH_RENEWING: Duration = Duration::from_secs(10);
+
+/// Memory that an entry takes beside its slot, in bytes.
+pub(super) fn weight(question: &Question, answer: &Answer) -> usize {
+    question.name.as_wire().len() + answer.footprint() + 2 * size_of::<usize>() + ALLOCATOR
+}
+
+/// A question, its answer, and how both fare.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) hash: u64,
+    pub(super) route: Arc<Route>,
+    pub(super) question: Question,
+    pub(super) answer: Arc<Answer>,
+    pub(super) outcome: Outcome,
+    pub(super) stored: Instant,
+    /// From here on it is served only for want of a better.
+    pub(super) expires: Instant,
+    /// It could not be asked for again.
+    pub(super) trouble: Option<Trouble>,
+    /// That it should be asked for again has been said.
+    pub(super) renewed: bool,
+    /// Bytes of memory beside its slot.
+    pub(super) weight: usize,
+    /// Times asked for, up to [`super::MOST_USES`], less the times it was spared for that.
+    pub(super) uses: u8,
+    /// Where its slot stands in line.
+    pub(super) queue: Queue,
+}
+
+/// Why an answer could not be asked for again.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// Until when nobody need try.
+    pub(super) until: Instant,
+    /// What is told instead of the answer, if that may not be.
+    pub(super) failure: Option<Arc<Answer>>,
+    /// How often in a row.
+    pub(super) failures: u8,
+}
+
+impl Trouble {
+    /// Octets of memory it takes beside its entry.
+    pub(super) fn footprint(&self) -> usize {
+        self.failure.as_ref().map_or(0, |failure| failure.footprint() + 2 * size_of::<usize>() + ALLOCATOR)
+    }
+}
+
+impl Entry {
+    pub(super) fn hit(&self, now: Instant) -> Hit {
+        let age = now.saturating_duration_since(self.stored).as_secs();
+        Hit { age: u32::try_from(age).unwrap_or(u32::MAX), ..Hit::fresh(Arc::clone(&self.answer)) }
+    }
+
+    /// Whether it is in the last tenth of its time, where that is long enough to make a difference.
+    pub(super) fn is_ending(&self, now: Instant) -> bool {
+        let lifetime = self.expires.saturating_duration_since(self.stored);
+        lifetime >= WORTH_RENEWING && self.expires.saturating_duration_since(now) <= lifetime / 10
+    }
+
+    /// Whether its time is over and it may be served all the same.
+    pub(super) fn may_be_stale(&self, stale: Stale, now: Instant) -> bool {
+        now >= self.expires && now.saturating_duration_since(self.expires) < stale.of(self.outcome)
+    }
+
+    /// How often in a row the question has failed, the last time not long ago.
+    pub(super) fn failures(&self, now: Instant) -> u8 {
+        let recent = |until: Instant| now.saturating_duration_since(until) < FORGIVEN;
+        match &self.trouble {
+            Some(trouble) if recent(trouble.until) => trouble.failures,
+            None if self.outcome == Outcome::Failure && recent(self.expires) => {
+                // A failure is kept for as long as it was the first, second or third.
+                let kept = self.expires.saturating_duration_since(self.stored).as_secs();
+                (kept.ilog2() + 1) as u8
+            }
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    Small,
+    Main,
+}
