@@ -2,7 +2,8 @@
 //! 9).
 //!
 //! A table only; the sockets themselves are [`super::exchange`]'s. Each is connected to one resolver from a port of the
-//! kernel's choice. A question leaves from one at random, a new one often, and none serves for long.
+//! kernel's choice. A question leaves from one at random, and none serves for long. The next is opened when a question
+//! has left, so that none waits for that.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,6 +39,13 @@ struct Socket {
     retired: bool,
 }
 
+impl Socket {
+    /// Whether it takes questions still, as far as its age goes.
+    fn is_young(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) < SOCKET_LIFE
+    }
+}
+
 /// Where a question was placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -59,24 +67,17 @@ impl Pool {
         now: Instant,
         random: &mut impl RngExt,
     ) -> Place {
-        let open = self.open.entry(resolver).or_default();
-        let young = |socket: &Socket| now.saturating_duration_since(socket.opened) < SOCKET_LIFE;
-        let picked = open.get(random.random_range(0..SOCKETS_PER_RESOLVER)).copied();
-        let usable = picked.filter(|number| !not.contains(number) && self.sockets.get(*number).is_some_and(young));
-        if usable.is_none() {
+        let Self { sockets, open } = self;
+        let open = open.entry(resolver).or_default();
+        let usable = |number: &usize| !not.contains(number) && sockets.get(*number).is_some_and(|it| it.is_young(now));
+        let mut draw = |from: &[usize]| (!from.is_empty()).then(|| from[random.random_range(0..from.len())]);
+        let drawn = draw(open).filter(usable).or_else(|| {
             // Old ones make room at once, or until the next sweep each question would have a socket of its own.
-            open.retain(|number| self.sockets.get(*number).is_some_and(young));
-        }
-        // A pool that is full of sockets that will not do grows by one more.
-        let (number, fresh) = usable.map_or_else(
-            || {
-                let socket = Socket { resolver, opened: now, asked: 0, awaited: Vec::new(), retired: false };
-                let number = self.sockets.insert(socket);
-                open.push(number);
-                (number, true)
-            },
-            |number| (number, false),
-        );
+            open.retain(|number| sockets.get(*number).is_some_and(|it| it.is_young(now)));
+            draw(&open.iter().copied().filter(usable).collect::<Vec<_>>())
+        });
+        let (number, fresh) = drawn.map_or_else(|| (self.open(resolver, now), true), |number| (number, false));
+        let open = self.open.entry(resolver).or_default();
         let Some(socket) = self.sockets.get_mut(number) else { unreachable!("it was found or made just now") };
         let id = loop {
             let id = random.random();
@@ -91,6 +92,19 @@ impl Pool {
             open.retain(|other| *other != number);
         }
         Place { socket: number, id, fresh }
+    }
+
+    /// A socket more towards this resolver, if there may be one; it is to be opened.
+    pub fn refill(&mut self, resolver: SocketAddr, now: Instant) -> Option<usize> {
+        let few = self.open.get(&resolver).is_none_or(|open| open.len() < SOCKETS_PER_RESOLVER);
+        few.then(|| self.open(resolver, now))
+    }
+
+    fn open(&mut self, resolver: SocketAddr, now: Instant) -> usize {
+        let socket = Socket { resolver, opened: now, asked: 0, awaited: Vec::new(), retired: false };
+        let number = self.sockets.insert(socket);
+        self.open.entry(resolver).or_default().push(number);
+        number
     }
 
     /// The flight that awaits an answer with this id on this socket.
@@ -188,6 +202,21 @@ mod tests {
         assert_eq!(pool.sockets.len(), asked.len() - closed);
         assert_eq!(pool.sweep(now + SOCKET_LIFE).len(), asked.len() - closed);
         assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn questions_leave_from_many_sockets_and_wait_for_none_to_be_opened() {
+        let (mut pool, mut random, now) = (Pool::default(), StdRng::seed_from_u64(5), Instant::now());
+        let mut asked: HashMap<usize, u32> = HashMap::new();
+        for flight in 0..10_000 {
+            let place = pool.place(resolver(), flight, &[], now, &mut random);
+            assert_eq!(place.fresh, flight == 0);
+            *asked.entry(place.socket).or_default() += 1;
+            let _ = pool.refill(resolver(), now);
+            assert_eq!(pool.open[&resolver()].len(), (flight + 2).min(SOCKETS_PER_RESOLVER));
+        }
+        assert!(asked.values().all(|questions| *questions <= 64));
+        assert_eq!(asked.values().filter(|questions| **questions == 64).count(), asked.len() - SOCKETS_PER_RESOLVER);
     }
 
     #[test]

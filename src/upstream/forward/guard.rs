@@ -58,6 +58,8 @@ impl<W> Forwarder<W> {
         if let Some((key, place)) = target
             && self.driven_to_tcp.take(now)
         {
+            // Whoever guesses knows the port: nothing more leaves by it.
+            self.pool.retire(socket);
             self.release_all(key);
             self.drive_to_tcp(key, place, Why::Forgery, now);
         }

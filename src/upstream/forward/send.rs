@@ -238,6 +238,9 @@ impl<W> Forwarder<W> {
         let spelling = if track.keeps_case(now) { &*flight.spelling } else { flight.question.name.as_wire() };
         let message = flight.question.message(at.id, spelling, !flight.without_edns.has(place));
         self.actions.push(Action::Send { socket: at.socket, message });
+        if let Some(socket) = self.pool.refill(resolver, now) {
+            self.actions.push(Action::Open { socket, resolver });
+        }
         let patience = track.patience();
         if !aside {
             // Each time the question is twice as old as the last time: 20, 40, 80 ms and so on.
