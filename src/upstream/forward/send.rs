@@ -221,11 +221,11 @@ impl<W> Forwarder<W> {
         let Some(hop) = flight.route.hops().get(place) else { return };
         let resolver = hop.address();
         flight.sends += usize::from(!aside);
+        let track = self.resolvers.entry(resolver).or_default();
+        track.asked(now);
         if !hop.is_plain() {
             return self.fetch(key, place, Why::Channel, now);
         }
-        let track = self.resolvers.entry(resolver).or_default();
-        track.asked(now);
         let not: Vec<usize> = flight.sent.iter().map(|sent| sent.socket).collect();
         let at = self.pool.place(resolver, key, &not, now, &mut self.random);
         if at.fresh {
