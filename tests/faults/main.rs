@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod floor;
 mod forgery;
 mod lab;
 mod misses;
@@ -16,7 +17,6 @@ mod rows;
 mod table;
 
 #[path = "../../benches/load/echo.rs"]
-#[expect(dead_code, reason = "the floor of the load bench is no row here")]
 mod echo;
 #[path = "../../benches/load/generator.rs"]
 #[expect(dead_code, reason = "the load bench measures hits too")]
@@ -27,14 +27,17 @@ mod questions;
 #[path = "../../benches/load/upstream.rs"]
 mod upstream;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 
 use lab::Outcome;
 use programs::{Cores, Program, stay_on};
-use rows::{ROWS, Trial};
-use table::Line;
+use rows::{ECHO, ROWS, Row, Trial};
+use table::{Cell, Line};
+
+/// How often a row is tried on a machine that is busy with other things.
+const TRIES: usize = 3;
 
 /// Faults given to phzd and to the peers that are installed.
 #[derive(Parser)]
@@ -70,6 +73,8 @@ fn judge(arguments: &Arguments) -> Outcome<bool> {
         return Err("network namespaces need root".into());
     }
     lab::remove_leftovers();
+    // What else runs here is to disturb less. Where that is not possible, the bare echo tells.
+    let _ = Command::new("renice").args(["-n", "-19", "-p", &std::process::id().to_string()]).output();
     stay_on(Cores::of_this_run()?.load)?;
     let wanted = if arguments.program.is_empty() { Program::value_variants() } else { &arguments.program };
     let (programs, missing): (Vec<Program>, Vec<Program>) =
@@ -83,11 +88,24 @@ fn judge(arguments: &Arguments) -> Outcome<bool> {
     println!("{}", table::head(&names));
     let mut kept = true;
     for row in ROWS.iter().filter(|row| chosen(row.number)) {
-        let run = |program: &Program| (row.run)(Trial { program: *program, quick: arguments.quick });
-        let cell = |program: &Program| (program.name(), run(program).map_err(|error| error.to_string()));
+        let cell =
+            |program: &Program| (program.name(), tried(row, Trial { program: *program, quick: arguments.quick }));
         let line = Line { number: row.number, fault: row.fault, cells: programs.iter().map(cell).collect() };
         print!("{}", line.text());
         kept &= line.is_kept_by(Program::Phzd.name());
     }
     Ok(kept)
+}
+
+/// What the program made of the row. phzd is tried again where it was late and so was the bare echo.
+fn tried(row: &Row, trial: Trial) -> Cell {
+    let run = || (row.run)(trial).map_err(|error| error.to_string());
+    let mut cell = run();
+    for _ in 1..TRIES {
+        if trial.program != Program::Phzd || !table::is_the_machines(&cell, ECHO, floor::QUIET) {
+            break;
+        }
+        cell = run();
+    }
+    cell
 }
