@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", message.metadata.response_code);
             message.answers.iter().for_each(|record| println!("{record}"));
         }
-        Outcome::Forward(pending) => println!("to be asked of {:?}", pending.route.resolvers()),
+        Outcome::Forward(pending) => println!("to be asked of {:?}", pending.route.addresses().collect::<Vec<_>>()),
         Outcome::Drop => println!("no reply"),
     }
     Ok(())

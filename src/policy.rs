@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::{Client, Clients};
-use crate::config::{Config, Others};
+use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::Endpoints;
 use crate::upstream::Route;
 use crate::zone::table::{Holder, Table};
@@ -17,7 +17,7 @@ pub struct Policy {
     /// Names of zones and rules.
     names: Table,
     zones: Vec<Zone>,
-    /// A route for each rule.
+    /// A route for each rule; that of one that does not forward is the VPC's.
     rules: Vec<Arc<Route>>,
     /// The VPC's resolvers: where everything goes that nobody holds.
     vpc: Arc<Route>,
@@ -72,12 +72,19 @@ impl Policy {
             names.insert(&zone.name, Holder::Zone(zones.len() as u32));
             zones.push(Zone::new(zone, audience, dns64));
         }
+        let metered = &config.vpc.resolvers;
+        let vpc = Arc::new(Route::new(metered.iter().map(|resolver| Target::from(*resolver)), metered));
+        let route = |rule: &Rule| match &*rule.targets {
+            [] => Arc::clone(&vpc),
+            targets if rule.fallback => Route::new(targets.iter().cloned(), metered).or(&vpc).into(),
+            targets => Route::new(targets.iter().cloned(), metered).into(),
+        };
         Self {
             clients,
             names,
             zones,
-            rules: config.rules.iter().map(|rule| Route::new(&rule.targets)).collect(),
-            vpc: Route::new(&config.vpc.resolvers),
+            rules: config.rules.iter().map(route).collect(),
+            vpc,
             endpoints: Arc::new(Endpoints::new(config)),
             standard: Standard::default(),
             timeout: config.upstream.timeout,

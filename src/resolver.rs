@@ -52,9 +52,10 @@ impl Resolver {
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
         let registry = Registry::default();
-        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register())?;
+        let upstream = Arc::new(Upstream::new(config));
+        let budget = Arc::clone(&upstream.budget);
+        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register(), budget)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config.cache));
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
         let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
@@ -66,7 +67,7 @@ impl Resolver {
     /// Swaps the policy for that of another configuration. Queries under way are finished by the new one; what is
     /// cached stays.
     pub fn reload(&self, config: &Config) {
-        self.upstream.configure(&config.cache);
+        self.upstream.configure(config);
         let policy = Policy::new(config);
         // Before the swap, so that programs on this host never count as nobody in between.
         let _ = learn_self(&policy);
@@ -116,9 +117,7 @@ impl Resolver {
         reason = "the caller still has to reply to it, and boxing would cost every forward"
     )]
     pub fn forward(&self, waiting: Waiting) -> Result<(), Waiting> {
-        let Waiting { pending, .. } = &waiting;
-        let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
-        self.exchange.ask(question, route, deadline, waiting)
+        self.exchange.ask(waiting.into())
     }
 
     /// This thread's way through the hall.
@@ -148,7 +147,7 @@ impl Resolver {
     /// Whether what resolvers are sent comes back to us.
     fn look_around(&self) {
         let policy = self.policy.load();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.resolvers()).copied().collect();
+        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.exchange.probe(resolvers);
@@ -162,7 +161,7 @@ fn learn_self(policy: &Policy) -> Result<(), Option<IpAddr>> {
     if !clients.self_unknown() {
         return Ok(());
     }
-    let resolver = policy.routes().next().and_then(|route| route.resolvers().first().copied());
+    let resolver = policy.routes().next().and_then(|route| route.addresses().next());
     let address = resolver.and_then(source_towards).ok_or(None)?;
     // Another thread may have been first.
     if clients.learn_self(address) || !clients.self_unknown() { Ok(()) } else { Err(Some(address)) }

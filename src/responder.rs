@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::client::Client;
 use crate::metrics::{Counts, Registry};
 use crate::policy::{Decision, Policy};
-use crate::upstream::{Route, Upstream};
+use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
 use crate::wire::query::{Decoded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
@@ -125,9 +125,9 @@ impl Responder {
         }
     }
 
-    /// Goes on with a query that waited, now that `answer` has come: writes its reply, or finds that the answer leads to
+    /// Goes on with a query that waited, now that it is answered by `hit`: writes its reply, or finds that the answer leads to
     /// a name that a resolver must be asked for in turn.
-    pub fn finish(&mut self, pending: Pending, answer: &Answer, now: Instant, out: &mut [u8]) -> Outcome {
+    pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
         let hall = self.enter();
         let Pending { packet, client, transport, deadline, chain, .. } = pending;
         let Decoded::Query(query) = decode(&packet) else { return Outcome::of(hall.silent()) };
@@ -135,7 +135,7 @@ impl Responder {
         let Some(who) = hall.policy.clients().identify(client.ip()) else {
             return Outcome::of(hall.error(&query, transport, &prohibited(), out));
         };
-        match hall.follow(&Asking { query: &query, who, transport }, chain, Some(answer), now, out) {
+        match hall.follow(&Asking { query: &query, who, transport }, chain, Some(hit), now, out) {
             Course::Ended(written) => Outcome::of(written),
             Course::Onward(chain, question, route) => {
                 Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
@@ -248,7 +248,7 @@ impl Hall<'_> {
         &self,
         asking: &Asking<'_>,
         mut chain: Chain,
-        mut told: Option<&Answer>,
+        mut told: Option<&Hit>,
         now: Instant,
         out: &mut [u8],
     ) -> Course {
@@ -257,7 +257,7 @@ impl Hall<'_> {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
                 Decision::Route(route) => match told.take() {
-                    Some(answer) => self.forwarded(asking, &chain, answer, 0, out),
+                    Some(hit) => self.forwarded(asking, &chain, hit, out),
                     None => self.routed(asking, &chain, route, now, out),
                 },
             };
@@ -307,7 +307,7 @@ impl Hall<'_> {
         if chain.is_empty() {
             self.counts.private.add(1);
         }
-        let place = Placement { age: 0, apex: apex as u16, turn: self.turn };
+        let place = Placement { apex: apex as u16, turn: self.turn, ..Placement::FRESH };
         Step::Ended(match said {
             Said::Cname(link) => return Step::Cnames(vec![link.clone()]),
             Said::Answer(answer) => self.end(asking, chain, answer, place, out),
@@ -334,7 +334,7 @@ impl Hall<'_> {
             if chain.is_empty() {
                 self.counts.hits.add(1);
             }
-            return self.forwarded(asking, chain, &hit.answer, hit.age, out);
+            return self.forwarded(asking, chain, &hit, out);
         }
         match asked.to_question() {
             Some(question) => Step::Onward(question, Arc::clone(route)),
@@ -342,22 +342,22 @@ impl Hall<'_> {
         }
     }
 
-    /// What a resolver said, `age` seconds ago; its CNAMEs up to the first that enters a zone, where one does.
-    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, age: u32, out: &mut [u8]) -> Step {
-        let aliases = answer.aliases();
+    /// What a resolver said, now or some time ago; its CNAMEs up to the first that enters a zone, where one does.
+    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
+        let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
             let decision = self.policy.decide(alias.target.as_wire(), asking.who);
             !matches!(decision, Decision::Route(_))
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {
             Some(entrance) => {
-                let aged = |alias: &Alias| Alias { ttl: alias.ttl.saturating_sub(age), ..alias.clone() };
+                let aged = |alias: &Alias| Alias { ttl: place.shown(alias.ttl), ..alias.clone() };
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
             None if chain.links.len() + aliases.len() > MAX_CHAIN => {
                 Step::Ended(self.write(asking.query, asking.transport, &endless(), Placement::FRESH, out))
             }
-            None => Step::Ended(self.end(asking, chain, answer, Placement { age, ..Placement::FRESH }, out)),
+            None => Step::Ended(self.end(asking, chain, &hit.answer, place, out)),
         }
     }
 

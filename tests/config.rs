@@ -167,7 +167,7 @@ fn what_a_file_states_is_meant() {
     let allow = Audience::Only { subnets: vec![0], blocks: vec!["10.1.0.0/16".parse().unwrap()] };
     assert_eq!(config.buckets[0].allow, allow);
     assert_eq!((config.buckets[0].others, config.buckets[0].below), (Others::NxDomain, Below::Forward));
-    assert_eq!(config.rules[0].targets[1], "10.0.1.53:5353".parse().unwrap());
+    assert_eq!(config.rules[0].targets[1].address, "10.0.1.53:5353".parse().unwrap());
 }
 
 /// A text that was cut off anywhere is told of, and breaks nothing.

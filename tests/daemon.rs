@@ -586,8 +586,8 @@ fn what_unbound_says_is_handed_on() {
         ("large.example", 16, ResponseCode::NoError),
         ("no.example", 1, ResponseCode::NXDomain),
     ] {
-        let question =
-            Question { name: name.parse().unwrap(), kind, dnssec_ok: false, checking_disabled: false }.message(9);
+        let question = Question { name: name.parse().unwrap(), kind, dnssec_ok: false, checking_disabled: false };
+        let question = question.message(9, question.name.as_wire(), true);
         let direct = Message::from_vec(&over_tcp(address, &question)).unwrap();
         assert_eq!(direct.metadata.response_code, code);
         for reply in [over_tcp(daemon.address, &question), over_udp(daemon.address, &question)] {

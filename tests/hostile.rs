@@ -11,7 +11,7 @@ use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
 use phzd::upstream::Upstream;
-use phzd::upstream::forward::{Action, Forwarder};
+use phzd::upstream::forward::{Action, Ask, Forwarder};
 use phzd::wire::Transport;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ fn hall() -> (Responder, Arc<Upstream>) {
         config
     });
     let config = &*PARSED;
-    let upstream = Arc::new(Upstream::new(&config.cache));
+    let upstream = Arc::new(Upstream::new(config));
     let policy = Arc::new(ArcSwap::from_pointee(Policy::new(config)));
     (Responder::new(policy, Arc::clone(&upstream), Registry::default()), upstream)
 }
@@ -142,7 +142,7 @@ proptest! {
         let Outcome::Forward(pending) = responder.respond(&packet, client, Transport::Udp, now, &mut out) else {
             return Ok(());
         };
-        forwarder.ask(pending.question.clone(), Arc::clone(&pending.route), pending.deadline, pending, now);
+        forwarder.ask(wish(pending), now);
         for (message, turn) in messages.into_iter().zip(1..) {
             let now = now + Duration::from_millis(turn * 400);
             for action in std::mem::take(forwarder.actions()) {
@@ -168,7 +168,7 @@ proptest! {
                 }
             }
             for pending in again {
-                forwarder.ask(pending.question.clone(), Arc::clone(&pending.route), pending.deadline, pending, now);
+                forwarder.ask(wish(pending), now);
             }
         }
         forwarder.tick(now + Duration::from_secs(60));
@@ -198,4 +198,10 @@ fn with_head_of(asked: &[u8], message: &[u8]) -> Vec<u8> {
     whole.extend(&asked[12..question_end]);
     whole.extend(message.get(29..).unwrap_or_default());
     whole
+}
+
+/// What the forwarder is told of a query that waits.
+fn wish(pending: Pending) -> Ask<Pending> {
+    let (question, route) = (pending.question.clone(), Arc::clone(&pending.route));
+    Ask { question, route, deadline: pending.deadline, client: pending.client().ip(), waiter: pending }
 }

@@ -165,7 +165,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "endpoint/keeper",
-        rooms: &["config", "endpoint", "metrics::Counts"],
+        rooms: &["config", "endpoint", "metrics::Counts", "upstream::budget"], // lookups are paid from the budget
         crates: &["rand", "tokio", "tracing"],
         powers: &[Clock, Threads, Locks],
         rule: "endpoint/keeper carries out what the watch decides",
@@ -206,6 +206,20 @@ const ROOMS: &[Room] = &[
         rule: "the cache is bytes and instants; its locks are held for a lookup at most",
     },
     Room {
+        at: "upstream/budget",
+        rooms: &[],
+        crates: &[],
+        powers: &[Locks],
+        rule: "the budget is numbers and instants; its lock is held for a sum",
+    },
+    Room {
+        at: "upstream/renewals",
+        rooms: &["wire", "upstream::Route"],
+        crates: &[],
+        powers: &[Locks],
+        rule: "what is to be asked for again is a list that two threads know",
+    },
+    Room {
         at: "upstream/loops",
         rooms: &["wire"],
         crates: &["arc_swap", "tracing"], // a loop is said once
@@ -214,7 +228,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream/exchange",
-        rooms: &["wire", "upstream"],
+        rooms: &["wire", "config::Target", "upstream"],
         crates: &["tracing", "nix", "rand", "socket2"],
         powers: &[Clock, Sockets, Threads],
         rule: "upstream/exchange carries out what forward decides",
@@ -235,7 +249,17 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "responder",
-        rooms: &["client", "endpoint", "metrics", "policy", "upstream::Route", "upstream::Upstream", "wire", "zone"],
+        rooms: &[
+            "client",
+            "endpoint",
+            "metrics",
+            "policy",
+            "upstream::Hit",
+            "upstream::Route",
+            "upstream::Upstream",
+            "wire",
+            "zone",
+        ],
         crates: &["arc_swap"],
         powers: &[],
         rule: "the hall has no socket, no task, no clock, no lock and no log",
@@ -281,7 +305,14 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "way_back",
-        rooms: &["metrics", "responder", "upstream::exchange::Again", "upstream::exchange::Deliver", "wire"],
+        rooms: &[
+            "metrics",
+            "responder",
+            "upstream::Hit",
+            "upstream::exchange::Deliver",
+            "upstream::forward::Ask",
+            "wire",
+        ],
         crates: &["nix", "tokio", "tracing"],
         powers: &[Sockets],
         rule: "the way back sends what the responder wrote",

@@ -55,7 +55,7 @@ impl Asked {
         12 + self.bytes[12..].iter().position(|octet| *octet == 0).unwrap() + 5
     }
 
-    /// The name asked, without its last dot.
+    /// The name asked, in lower case and without its last dot.
     pub fn name(&self) -> String {
         let (mut name, mut at) = (Vec::new(), 12);
         while self.bytes[at] != 0 {
@@ -63,7 +63,7 @@ impl Asked {
             name.push(String::from_utf8(self.bytes[at + 1..end].to_vec()).unwrap());
             at = end;
         }
-        name.join(".")
+        name.join(".").to_ascii_lowercase()
     }
 
     /// Whether it only looks for a forwarding loop.
@@ -265,7 +265,8 @@ impl Phzd {
 
 /// A query for the address of `name`, with EDNS.
 pub fn query(name: &str) -> Vec<u8> {
-    Question { name: name.parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false }.message(7)
+    let question = Question { name: name.parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false };
+    question.message(7, question.name.as_wire(), true)
 }
 
 /// What a client was told.
@@ -378,15 +379,15 @@ fn a_failure_is_the_last_word_only_when_nobody_does_better() {
     let (servfail, refused, good) = (failing(2), failing(5), Standin::good());
     Phzd::new(&[servfail.address, refused.address, good.address]).ask("x.example").assert_good();
     let told = Phzd::new(&[servfail.address, refused.address]).ask("y.example");
-    assert_eq!(told.code, ResponseCode::Refused, "{told:?}");
+    assert!([ResponseCode::Refused, ResponseCode::ServFail].contains(&told.code), "{told:?}");
     assert!(told.took < EARLY, "{told:?}");
     assert_eq!((servfail.count("y.example"), refused.count("y.example")), (1, 1), "nobody is asked twice");
-    // A failure is not kept.
+    // A failure is kept for a moment.
     let again = Phzd::new(&[servfail.address]);
-    for count in [2, 3] {
+    for _ in 0..2 {
         assert_eq!(again.ask("y.example").code, ResponseCode::ServFail);
-        assert_eq!(servfail.count("y.example"), count);
     }
+    assert_eq!(servfail.count("y.example"), 2);
 }
 
 //------------ Lies ---------------------------------------------------------------------------------------------------

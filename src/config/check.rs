@@ -72,9 +72,7 @@ impl Judge<'_> {
         self.warn_of_unheard_families(&ground, &listen);
         let clients = ground.clients.iter().map(|block| block.value).collect();
         let server = self.server(listen.iter().map(|listen| listen.value).collect(), clients);
-        let upstream = Upstream {
-            timeout: Duration::from_millis(self.number(&self.file.upstream.timeout_ms, limit::TIMEOUT).into()),
-        };
+        let upstream = self.upstream();
         let cache = self.cache();
         let rules = self.rules(&listen);
         let owned = ground.owned();
@@ -132,6 +130,16 @@ impl Judge<'_> {
             tcp_connections: connections,
             tcp_connections_per_client: per_client.min(connections),
             tcp_idle: Duration::from_secs(self.number(&file.tcp_idle_seconds, limit::TCP_IDLE).into()),
+        }
+    }
+
+    fn upstream(&mut self) -> Upstream {
+        let file = &self.file.upstream;
+        Upstream {
+            timeout: Duration::from_millis(self.number(&file.timeout_ms, limit::TIMEOUT).into()),
+            packets_per_second: self.number(&file.packets_per_second, limit::PACKETS_PER_SECOND),
+            stale: Duration::from_secs(self.number(&file.stale_seconds, limit::STALE).into()),
+            case_randomisation: file.case_randomisation.as_ref().is_none_or(|flag| flag.value),
         }
     }
 

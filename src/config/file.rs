@@ -143,6 +143,12 @@ pub struct Vpc {
 pub struct Upstream {
     /// Milliseconds.
     pub timeout_ms: Option<Written<i64>>,
+    /// To `vpc.resolvers` together; 0 is no limit.
+    pub packets_per_second: Option<Written<i64>>,
+    /// Seconds.
+    pub stale_seconds: Option<Written<i64>>,
+    /// 0x20.
+    pub case_randomisation: Option<Written<bool>>,
 }
 
 /// `[cache]` as written.
@@ -308,4 +314,8 @@ pub struct Rule {
     pub domain: Option<Written<String>>,
     /// `ADDRESS[:PORT]`.
     pub targets: Option<List>,
+    /// `false`: what a wider rule covers is left to the VPC's resolvers.
+    pub forward: Option<Written<bool>>,
+    /// The VPC's resolvers are asked when no target lives.
+    pub fallback: Option<Written<bool>>,
 }

@@ -57,6 +57,23 @@ pub const TIMEOUT: Limit = limit(
     30_000,
     "a resolver needs time to answer, and clients give up after 5 seconds or so",
 );
+/// `upstream.packets-per-second`; 0 is no limit. AWS silently drops what is over 1,024 from one network interface, and
+/// what the host asks of the instance metadata and time services counts too.
+pub const PACKETS_PER_SECOND: Limit = limit(
+    "upstream.packets-per-second",
+    900,
+    0,
+    1_000_000,
+    "0 is no limit; a VPC's resolver drops what is over 1,024 from one network interface",
+);
+/// `upstream.stale-seconds`; 0 is never.
+pub const STALE: Limit = limit(
+    "upstream.stale-seconds",
+    86_400,
+    0,
+    604_800,
+    "RFC 8767 section 5 advises one day to three, and nothing is kept for more than seven",
+);
 /// `cache.size-mb`.
 pub const SIZE: Limit = limit("cache.size-mb", 32, 1, 65_536, "the unit is a mebibyte");
 /// `cache.min-ttl`.
@@ -100,6 +117,8 @@ pub const LIMITS: &[Limit] = &[
     TCP_PER_CLIENT,
     TCP_IDLE,
     TIMEOUT,
+    PACKETS_PER_SECOND,
+    STALE,
     SIZE,
     MIN_TTL,
     MAX_TTL,

@@ -191,6 +191,12 @@ pub struct Vpc {
 pub struct Upstream {
     /// The whole time a client waits for a forwarded answer.
     pub timeout: Duration,
+    /// Packets a second to the VPC's resolvers together; 0 is no limit.
+    pub packets_per_second: u32,
+    /// How long past its TTL an answer may serve when no resolver answers (RFC 8767).
+    pub stale: Duration,
+    /// Whether the letters' case of what is asked is drawn at random (0x20).
+    pub case_randomisation: bool,
 }
 
 /// `[cache]`. TTLs in seconds.
@@ -370,8 +376,41 @@ pub struct Except {
 pub struct Rule {
     /// The rule covers this name and all below it.
     pub domain: Name,
-    /// Where queries for it go; at least one.
-    pub targets: Vec<SocketAddr>,
+    /// Where queries for it go; none if `forward = false` leaves them to the VPC's resolvers.
+    pub targets: Vec<Target>,
+    /// The VPC's resolvers are asked when no target lives.
+    pub fallback: bool,
+}
+
+/// A resolver, and how one speaks with it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// How one speaks with it.
+    pub channel: Channel,
+}
+
+/// How one speaks with a resolver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// DNS over UDP, and TCP for what does not fit (RFC 1035 section 4.2, RFC 7766).
+    Plain,
+    /// DNS over TLS (RFC 7858); the certificate must be for this name, or IP address.
+    Tls(String),
+    /// DNS over HTTPS (RFC 8484).
+    Https {
+        /// The certificate must be for this name, or IP address.
+        host: String,
+        /// Path of the resource, from `/` on.
+        path: String,
+    },
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, channel: Channel::Plain }
+    }
 }
 
 /// Whom a zone is for (`allow`).
@@ -434,7 +473,12 @@ pub(crate) mod tests {
                 behind_self: vec![],
                 resolvers: vec!["172.31.0.2:53".parse().unwrap()],
             },
-            upstream: Upstream { timeout: Duration::from_secs(4) },
+            upstream: Upstream {
+                timeout: Duration::from_secs(4),
+                packets_per_second: 900,
+                stale: Duration::from_secs(86_400),
+                case_randomisation: true,
+            },
             cache: Cache { bytes: 32 << 20, min_ttl: 0, max_ttl: 86_400, max_negative_ttl: 60 },
             subnets: vec![],
             endpoints: vec![Endpoint {

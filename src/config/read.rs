@@ -30,7 +30,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers", "az-ids"]),
-    ("[upstream]", &["timeout-ms"]),
+    ("[upstream]", &["timeout-ms", "packets-per-second", "stale-seconds", "case-randomisation"]),
     ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
     ("[[subnet]]", &["name", "cidr", "az-id", "dns64"]),
     (
@@ -69,7 +69,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("[[zone]]", &["name", "file", "records", "allow", "others", "below"]),
-    ("[[rule]]", &["domain", "targets"]),
+    ("[[rule]]", &["domain", "targets", "forward", "fallback"]),
 ];
 
 /// The keys of an endpoint's address that is written as a table.
@@ -177,6 +177,9 @@ impl<'a> Reader<'a> {
         for entry in self.entries(table) {
             match entry.key {
                 "timeout-ms" => self.number(&entry, &mut into.timeout_ms),
+                "packets-per-second" => self.number(&entry, &mut into.packets_per_second),
+                "stale-seconds" => self.number(&entry, &mut into.stale_seconds),
+                "case-randomisation" => self.flag(&entry, &mut into.case_randomisation),
                 _ => self.unknown_key(&entry, "[upstream]"),
             }
         }
@@ -266,6 +269,8 @@ impl<'a> Reader<'a> {
         into.origin = self.walk(table, |this, entry| match entry.key {
             "domain" => this.text(entry, &mut into.domain),
             "targets" => this.list(entry, &mut into.targets),
+            "forward" => this.flag(entry, &mut into.forward),
+            "fallback" => this.flag(entry, &mut into.fallback),
             _ => this.unknown_key(entry, "[[rule]]"),
         });
         into

@@ -21,6 +21,7 @@ use super::watch::{Action, Found, Kept, Lookup, Watch};
 use super::{Endpoints, probe, refresh};
 use crate::config::Config;
 use crate::metrics::Counts;
+use crate::upstream::budget::Budget;
 
 /// How often the thread looks around when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -55,6 +56,7 @@ impl Keeper {
         endpoints: &Arc<Endpoints>,
         state: Option<PathBuf>,
         counts: Arc<Counts>,
+        budget: Arc<Budget>,
     ) -> io::Result<Self> {
         let store = state.map(Store::new);
         let restored = store.as_ref().map_or(Ok(Vec::new()), Store::read).unwrap_or_else(|told| {
@@ -68,7 +70,7 @@ impl Keeper {
         let watch = Arc::new(Mutex::new(watch));
         let (wake, woken) = channel(1);
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
-        let mut driver = Driver { watch: Arc::clone(&watch), woken, store: store.map(Writing::new) };
+        let mut driver = Driver { watch: Arc::clone(&watch), woken, store: store.map(Writing::new), budget };
         thread::Builder::new().name("endpoints".into()).spawn(move || driver.drive(runtime))?;
         Ok(Self { watch, wake })
     }
@@ -97,6 +99,8 @@ struct Driver {
     watch: Arc<Mutex<Watch>>,
     woken: Receiver<()>,
     store: Option<Writing>,
+    /// Lookups are packets to the VPC's resolvers like any other.
+    budget: Arc<Budget>,
 }
 
 /// The file, and what is being written to it.
@@ -147,6 +151,10 @@ impl Driver {
     fn carry_out(&mut self, action: Action, tasks: &mut JoinSet<Done>) {
         match action {
             Action::LookUp(lookup) => {
+                // Never put off: there are few, and every client of the endpoint needs what they find.
+                if let Some(resolver) = lookup.resolvers.first() {
+                    self.budget.sent_to(*resolver, Instant::now());
+                }
                 // A task of its own, so that whatever becomes of it this one says how it ended.
                 let asked = lookup.clone();
                 let found = tokio::spawn(async move { refresh::look_up(&asked).await });

@@ -2,7 +2,10 @@
 //!
 //! Answers lie here as the bytes they are sent as, so a hit is one probe under a lock and one reference more. Apart
 //! from the forwarder, because whether an answer is kept has nothing to do with how it was had. RFC 1035 section 7.4
-//! says what a cache is for; RFC 2308 section 5 that a negative answer belongs in it too.
+//! says what a cache is for; RFC 2308 section 5 that a negative answer belongs in it too, RFC 9520 that a failure does.
+//!
+//! An answer stays when its time is over, until its room is needed: it may be served stale (RFC 8767). So a failure
+//! never takes the place of an answer: it is noted beside it.
 //!
 //! What goes when it is full is decided by S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction",
 //! SOSP 2023). New entries wait in a small queue, a tenth of the whole, and are moved to the main queue only if they
@@ -21,7 +24,8 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::Route;
-use crate::wire::{Answer, Asked, Question};
+use crate::wire::reply::Outcome;
+use crate::wire::{Answer, Asked, Placement, Question};
 
 /// Parts of the cache, each with its own lock. A probe takes a hundredth of what the rest of a query does, so that even
 /// with as many threads as parts one seldom finds another inside.
@@ -30,6 +34,14 @@ const SHARDS: usize = 32;
 const BYTES_PER_SLOT: usize = 400;
 /// What the allocator adds to the pieces an entry is made of: name, answer with its two counters, records, TTL places.
 const ALLOCATOR: usize = 4 * 16;
+/// How long a first failure is kept; the second in a row twice as long, and so on.
+const FAILURE: Duration = Duration::from_secs(1);
+/// What of that is the most, as a multiple of the first: a VPC's resolver is well again soon.
+const MOST_FAILURE: u32 = 4;
+/// After so long, the next failure is a first one again.
+const FORGIVEN: Duration = Duration::from_secs(10);
+/// Answers that live shorter are not asked for before they end: they would be asked for all the time.
+const WORTH_RENEWING: Duration = Duration::from_secs(10);
 /// An entry's uses are counted up to this.
 const MOST_USES: u8 = 3;
 /// Uses with which an entry leaves the small queue for the main one. One is not enough: a client that sends its
@@ -53,6 +65,42 @@ pub struct Hit {
     pub answer: Arc<Answer>,
     /// Whole seconds since it was stored.
     pub age: u32,
+    /// Its time is over, and it is served for want of a better.
+    pub stale: bool,
+    /// It is popular and its time is nearly over: it should be asked for again. Said once.
+    pub renew: bool,
+}
+
+impl Hit {
+    /// What has just come.
+    pub fn fresh(answer: Arc<Answer>) -> Self {
+        Self { answer, age: 0, stale: false, renew: false }
+    }
+
+    /// How it is written.
+    pub fn place(&self) -> Placement {
+        Placement { age: self.age, stale: self.stale, ..Placement::FRESH }
+    }
+}
+
+/// How long answers may be served when their time is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Stale {
+    /// Those that say what there is.
+    pub positive: Duration,
+    /// Those that say that there is nothing.
+    pub negative: Duration,
+}
+
+impl Stale {
+    /// How long one of this kind may be; a failure never.
+    fn of(self, outcome: Outcome) -> Duration {
+        match outcome {
+            Outcome::Positive => self.positive,
+            Outcome::Negative => self.negative,
+            Outcome::Failure => Duration::ZERO,
+        }
+    }
 }
 
 impl Cache {
@@ -69,11 +117,21 @@ impl Cache {
         let entry = shard.find(hash, route, asked)?;
         // An expired entry counts as used as well: whoever asks for it wants it back.
         entry.uses = (entry.uses + 1).min(MOST_USES);
-        if now >= entry.expires {
-            return None;
+        if now < entry.expires {
+            let renew = entry.uses == MOST_USES && !entry.renewed && entry.is_ending(now);
+            entry.renewed |= renew;
+            return Some(Hit { renew, ..entry.hit(now) });
         }
-        let age = now.saturating_duration_since(entry.stored).as_secs();
-        Some(Hit { answer: Arc::clone(&entry.answer), age: u32::try_from(age).unwrap_or(u32::MAX) })
+        let trouble = entry.trouble.as_ref().filter(|trouble| now < trouble.until)?;
+        Some(trouble.failure.clone().map_or_else(|| Hit { stale: true, ..entry.hit(now) }, Hit::fresh))
+    }
+
+    /// The answer to what is `asked`, if its time is over and it may be served all the same.
+    pub fn stale(&self, route: &Route, asked: Asked<'_>, stale: Stale, now: Instant) -> Option<Hit> {
+        let hash = self.hash(route, asked);
+        let mut shard = self.shard(hash);
+        let entry = shard.find(hash, route, asked)?;
+        entry.may_be_stale(stale, now).then(|| Hit { stale: true, ..entry.hit(now) })
     }
 
     /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the
@@ -82,7 +140,7 @@ impl Cache {
         &self,
         route: &Arc<Route>,
         question: &Question,
-        answer: Arc<Answer>,
+        (answer, outcome): (Arc<Answer>, Outcome),
         lifetime: Duration,
         now: Instant,
     ) {
@@ -95,13 +153,50 @@ impl Cache {
             route: Arc::clone(route),
             question: question.clone(),
             answer,
+            outcome,
             stored: now,
             expires,
+            trouble: None,
+            renewed: false,
             weight,
             uses: 0,
             queue: Queue::Small,
         };
         self.shard(hash).insert(entry);
+    }
+
+    /// Notes that the question could not be answered, for so long as RFC 9520 section 3.2 wants it: longer each time.
+    /// Where an answer is kept that may be served stale, it is until then, and returned; unless the failure is the
+    /// `last` word, and nobody may be told anything else.
+    pub fn fail(
+        &self,
+        route: &Arc<Route>,
+        question: &Question,
+        (failure, last): (Arc<Answer>, bool),
+        stale: Stale,
+        now: Instant,
+    ) -> Option<Hit> {
+        let hash = self.hash(route, question.as_asked());
+        let mut shard = self.shard(hash);
+        let entry = shard.find(hash, route, question.as_asked());
+        let in_a_row = entry.as_ref().map_or(0, |entry| entry.failures(now));
+        let pause = FAILURE * (1 << in_a_row.min(2)).min(MOST_FAILURE);
+        let usable = |entry: &&mut Entry| now < entry.expires || entry.may_be_stale(stale, now);
+        let Some(entry) = entry.filter(|entry| entry.outcome != Outcome::Failure).filter(usable) else {
+            drop(shard);
+            self.insert(route, question, (failure, Outcome::Failure), pause, now);
+            return None;
+        };
+        let told = (!last).then(|| Hit { stale: now >= entry.expires, ..entry.hit(now) });
+        let before = entry.trouble.as_ref().map_or(0, Trouble::footprint);
+        let trouble = Trouble { until: now + pause, failure: last.then_some(failure), failures: in_a_row + 1 };
+        let (queue, more) = (entry.queue, trouble.footprint());
+        entry.weight = entry.weight + more - before;
+        entry.trouble = Some(trouble);
+        let line = shard.line(queue);
+        line.weight = line.weight + more - before;
+        shard.make_room(0, 0);
+        told
     }
 
     /// Changes the bound to `bytes`; what no longer fits goes, the least used first.
@@ -166,15 +261,70 @@ struct Entry {
     route: Arc<Route>,
     question: Question,
     answer: Arc<Answer>,
+    outcome: Outcome,
     stored: Instant,
-    /// From here on it is not served.
+    /// From here on it is served only for want of a better.
     expires: Instant,
+    /// It could not be asked for again.
+    trouble: Option<Trouble>,
+    /// That it should be asked for again has been said.
+    renewed: bool,
     /// Bytes of memory beside its slot.
     weight: usize,
     /// Times asked for, up to [`MOST_USES`], less the times it was spared for that.
     uses: u8,
     /// Where its slot stands in line.
     queue: Queue,
+}
+
+/// Why an answer could not be asked for again.
+#[derive(Debug)]
+struct Trouble {
+    /// Until when nobody need try.
+    until: Instant,
+    /// What is told instead of the answer, if that may not be.
+    failure: Option<Arc<Answer>>,
+    /// How often in a row.
+    failures: u8,
+}
+
+impl Trouble {
+    /// Octets of memory it takes beside its entry.
+    fn footprint(&self) -> usize {
+        self.failure.as_ref().map_or(0, |failure| failure.footprint() + 2 * size_of::<usize>() + ALLOCATOR)
+    }
+}
+
+impl Entry {
+    fn hit(&self, now: Instant) -> Hit {
+        let age = now.saturating_duration_since(self.stored).as_secs();
+        Hit { age: u32::try_from(age).unwrap_or(u32::MAX), ..Hit::fresh(Arc::clone(&self.answer)) }
+    }
+
+    /// Whether it is in the last tenth of its time, where that is long enough to make a difference.
+    fn is_ending(&self, now: Instant) -> bool {
+        let lifetime = self.expires.saturating_duration_since(self.stored);
+        lifetime >= WORTH_RENEWING && self.expires.saturating_duration_since(now) <= lifetime / 10
+    }
+
+    /// Whether its time is over and it may be served all the same.
+    fn may_be_stale(&self, stale: Stale, now: Instant) -> bool {
+        now >= self.expires && now.saturating_duration_since(self.expires) < stale.of(self.outcome)
+    }
+
+    /// How often in a row the question has failed, the last time not long ago.
+    fn failures(&self, now: Instant) -> u8 {
+        let recent = |until: Instant| now.saturating_duration_since(until) < FORGIVEN;
+        match &self.trouble {
+            Some(trouble) if recent(trouble.until) => trouble.failures,
+            None if self.outcome == Outcome::Failure && recent(self.expires) => {
+                // A failure is kept for as long as it was the first, second or third.
+                let kept = self.expires.saturating_duration_since(self.stored).as_secs();
+                (kept.ilog2() + 1) as u8
+            }
+            _ => 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

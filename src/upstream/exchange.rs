@@ -19,10 +19,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::forward::{Action, Flown, Forwarder, MAX_WAITING};
-use super::{Route, Upstream, stream};
-use crate::wire::answer::Answer;
-use crate::wire::reply::Question;
+use super::cache::Hit;
+use super::forward::{Action, Ask, Flown, Forwarder, MAX_WAITING};
+use super::{Upstream, stream};
+use crate::config::Target;
 
 /// Datagrams taken from one socket before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 32;
@@ -43,20 +43,7 @@ const STREAMS: u64 = 1 << 32;
 /// Takes answers to those who waited for them. Called on the forwarder's thread: it must not block.
 pub trait Deliver<W> {
     /// Delivers and leaves `answered` empty. Those whom an answer leads to another question go into `again`.
-    fn deliver(&mut self, answered: &mut Vec<(W, Arc<Answer>)>, now: Instant, again: &mut Vec<Again<W>>);
-}
-
-/// A question for one who waits already.
-#[derive(Debug)]
-pub struct Again<W> {
-    /// What to ask.
-    pub question: Question,
-    /// Whom.
-    pub route: Arc<Route>,
-    /// When the waiter must have its answer.
-    pub deadline: Instant,
-    /// Who waits.
-    pub waiter: W,
+    fn deliver(&mut self, answered: &mut Vec<(W, Hit)>, now: Instant, again: &mut Vec<Ask<W>>);
 }
 
 /// The way to the forwarder, for any thread. When the last is gone the forwarder ends.
@@ -70,7 +57,7 @@ pub struct Exchange<W> {
 /// What the forwarder is told from outside.
 #[derive(Debug)]
 enum Event<W> {
-    Ask { question: Question, route: Arc<Route>, deadline: Instant, waiter: W },
+    Ask(Ask<W>),
     Probe(Vec<SocketAddr>),
 }
 
@@ -135,29 +122,25 @@ impl<W: Send + 'static> Exchange<W> {
             }
         };
         thread::Builder::new().name("forward".into()).spawn(drive)?;
+        let bell = Arc::downgrade(&waker);
+        upstream.renewals.tell(move || _ = bell.upgrade().map(|waker| waker.wake()));
         Ok(Self { questions, waker, upstream })
     }
 
-    /// Asks `question` for `waiter`. `Err` gives the waiter back: there is no place for it.
+    /// Asks. `Err` gives the waiter back: there is no place for it.
     ///
     /// # Errors
-    /// The waiter, if too many wait already or the forwarder is gone.
-    pub fn ask(&self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W) -> Result<(), W> {
-        // The bound is held here, so that whoever is turned away is counted where the query came in.
-        if self.upstream.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            self.upstream.delivered(1);
-            return Err(waiter);
-        }
-        match self.questions.try_send(Event::Ask { question, route, deadline, waiter }) {
+    /// The waiter, if the forwarder does not get through its work or is gone.
+    pub fn ask(&self, ask: Ask<W>) -> Result<(), W> {
+        self.upstream.waiting.fetch_add(1, Ordering::Relaxed);
+        match self.questions.try_send(Event::Ask(ask)) {
             Ok(()) => {
                 self.waker.wake();
                 Ok(())
             }
-            Err(
-                TrySendError::Full(Event::Ask { waiter, .. }) | TrySendError::Disconnected(Event::Ask { waiter, .. }),
-            ) => {
+            Err(TrySendError::Full(Event::Ask(ask)) | TrySendError::Disconnected(Event::Ask(ask))) => {
                 self.upstream.delivered(1);
-                Err(waiter)
+                Err(ask.waiter)
             }
             Err(_) => unreachable!("what comes back is what was sent"),
         }
@@ -238,9 +221,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     fn take_events(&mut self, now: Instant) -> Asked {
         for _ in 0..MAX_WAITING {
             match self.events.try_recv() {
-                Ok(Event::Ask { question, route, deadline, waiter }) => {
-                    self.forwarder.ask(question, route, deadline, waiter, now);
-                }
+                Ok(Event::Ask(ask)) => self.forwarder.ask(ask, now),
                 Ok(Event::Probe(resolvers)) => self.forwarder.probe(&resolvers, now),
                 Err(TryRecvError::Empty) => return Asked::Enough,
                 Err(TryRecvError::Disconnected) => return Asked::Never,
@@ -256,7 +237,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         let now = Instant::now();
         let timeout = match self.take_events(now) {
             _ if !self.forwarder.actions().is_empty() || !self.forwarder.answered().is_empty() => Duration::ZERO,
-            _ => self.next_due().map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE),
+            _ => self.next_due(now).map_or(IDLE, |due| due.saturating_duration_since(now)).min(IDLE),
         };
         // Rounded up: a timer must be due when the sleep ends, or it would be slept for again and again.
         let millis = timeout.as_micros().div_ceil(1000) as u16;
@@ -266,9 +247,9 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     }
 
     /// When something must be done though nothing comes.
-    fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         let streams = self.streams.values().map(|fetching| fetching.until);
-        streams.chain(self.forwarder.next_tick()).min()
+        streams.chain(self.forwarder.next_tick(now)).min()
     }
 
     /// Does what the forwarder decided, and delivers the answers it has.
@@ -282,8 +263,8 @@ impl<W, D: Deliver<W>> Driver<W, D> {
                         Action::Open { socket, resolver } => self.open(socket, resolver),
                         Action::Send { socket, message } => self.send(socket, &message),
                         Action::Close { socket } => self.close(socket),
-                        Action::Fetch { flight, resolver, message, until } => {
-                            self.fetch(flight, resolver, &message, until);
+                        Action::Fetch { flight, target, message, until } => {
+                            self.fetch(flight, &target, &message, until);
                         }
                     }
                 }
@@ -304,8 +285,8 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         answered.clear();
         // Only now: a server that stops when nobody waits must not stop before the last reply is sent.
         self.upstream.delivered(waiting.saturating_sub(again.len()));
-        for Again { question, route, deadline, waiter } in again {
-            self.forwarder.ask(question, route, deadline, waiter, now);
+        for ask in again {
+            self.forwarder.ask(ask, now);
         }
     }
 
@@ -351,12 +332,12 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }
     }
 
-    fn fetch(&mut self, flight: Flown, resolver: SocketAddr, message: &[u8], until: Instant) {
+    fn fetch(&mut self, flight: Flown, target: &Target, message: &[u8], until: Instant) {
         let number = STREAMS + flight.number();
         if self.streams.len() >= MAX_STREAMS {
             return self.forwarder.fetched(flight, None, Instant::now());
         }
-        let begun = stream::Exchange::begin(resolver, message).and_then(|exchange| {
+        let begun = stream::Exchange::begin(target.address, message).and_then(|exchange| {
             let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
             self.epoll.add(exchange.socket(), EpollEvent::new(interest, number))?;
             Ok(exchange)

@@ -1,14 +1,22 @@
-//! Forwarding: which resolver, how long, when to send again, when to stop; equal questions joined.
+//! Forwarding: equal questions joined, asked, repeated, answered.
 //!
 //! A flight is one question on its way for any number of clients. The whole state of all flights is here, and no socket
 //! and no clock: [`Forwarder`] is told what happened and when, and says what to do ([`Action`]) and who has an answer.
 //! So a conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
+//!
+//! This file is what happens; whom to ask and how a question leaves is `send`, what those who wait are told `tell`, and
+//! `guard` looks at what should not happen.
+
+mod guard;
+mod send;
+mod tell;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::BuildHasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -17,21 +25,45 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
+use super::budget::{Bucket, Budget};
+use super::cache::Hit;
 pub use super::flight::Flown;
-use super::flight::{Flight, Sent};
+use super::flight::{Fetching, Flight, Waiter, Why};
+use super::line::Line;
 use super::pool::Pool;
-use super::track::{FIRST_PATIENCE, MOST_PATIENCE, Track};
+use super::track::Track;
 use super::{Route, Upstream};
-use crate::wire::answer::{Answer, ExtendedError};
+use crate::config::Target;
 use crate::wire::query::rcode;
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
-/// Clients that may wait at one time; more are told SERVFAIL at once.
+/// Queries that may wait at one time.
 pub const MAX_WAITING: usize = 10_000;
-/// Datagrams that one flight may cost. With their delays doubling from 50 ms, six span a second and a half.
-const MAX_SENDS: usize = 6;
+/// Those of one client.
+pub const MAX_WAITING_OF_ONE: usize = 1_000;
+/// Questions on their way, together with those for whose answers nobody waits any more.
+const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
+/// How long an answer that might be served stale is kept back for a better one (RFC 8767 section 5).
+const STALE_AFTER: Duration = Duration::from_millis(400);
 /// How often old sockets are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Questions a second that forged answers may drive to TCP: so the forger cannot turn a defence into a load.
+const MOST_DRIVEN_TO_TCP: u32 = 20;
+
+/// A question, and who wants to know.
+#[derive(Debug)]
+pub struct Ask<W> {
+    /// What to ask.
+    pub question: Question,
+    /// Whom.
+    pub route: Arc<Route>,
+    /// When the waiter must have its answer.
+    pub deadline: Instant,
+    /// The client, to be fair to others.
+    pub client: IpAddr,
+    /// Who waits.
+    pub waiter: W,
+}
 
 /// What must be done outside.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,12 +87,12 @@ pub enum Action {
         /// Its number, which may be given to another from now on.
         socket: usize,
     },
-    /// Ask over TCP.
+    /// Ask over a stream.
     Fetch {
         /// For whom: what [`Forwarder::fetched`] is told.
         flight: Flown,
-        /// Whom.
-        resolver: SocketAddr,
+        /// Whom, and how.
+        target: Target,
         /// What.
         message: Vec<u8>,
         /// When to give up.
@@ -73,19 +105,24 @@ pub enum Action {
 pub struct Forwarder<W> {
     upstream: Arc<Upstream>,
     flights: Slab<Flight<W>>,
-    /// Flights by route and question.
+    /// Flights by route and question, without those that are settled.
     index: HashTable<usize>,
     hasher: RandomState,
     /// When each flight wants attention next; entries of flights that are gone are skipped.
     timers: BinaryHeap<Reverse<(Instant, Flown)>>,
+    line: Line,
     pool: Pool,
     next_sweep: Option<Instant>,
-    resolvers: HashMap<SocketAddr, Track>,
-    /// Ids and sockets are drawn from it: cryptographic, seeded by the system (RFC 5452 section 9.2).
+    resolvers: HashMap<SocketAddr, Track, RandomState>,
+    /// What may be sent beside to resolvers that the packet budget does not know.
+    unmetered: Budget,
+    driven_to_tcp: Bucket,
+    /// When each resolver that seemed to send our queries back was last checked for that.
+    loop_checks: HashMap<SocketAddr, Instant>,
+    /// Ids, sockets and spellings are drawn from it: cryptographic, seeded by the system (RFC 5452 section 9.2).
     random: StdRng,
     actions: Vec<Action>,
-    answered: Vec<(W, Arc<Answer>)>,
-    waiting: usize,
+    answered: Vec<(W, Hit)>,
     serial: u64,
 }
 
@@ -98,103 +135,149 @@ impl<W> Forwarder<W> {
             index: HashTable::new(),
             hasher: RandomState::default(),
             timers: BinaryHeap::new(),
+            line: Line::default(),
             pool: Pool::default(),
             next_sweep: None,
-            resolvers: HashMap::new(),
+            resolvers: HashMap::default(),
+            unmetered: Budget::new(0),
+            driven_to_tcp: Bucket::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
+            loop_checks: HashMap::new(),
             random: StdRng::from_seed(seed),
             actions: Vec::new(),
             answered: Vec::new(),
-            waiting: 0,
             serial: 0,
         }
     }
 
-    /// `waiter` wants an answer to `question` from `route` by `deadline`.
-    pub fn ask(&mut self, question: Question, route: Arc<Route>, deadline: Instant, waiter: W, now: Instant) {
-        if self.waiting >= MAX_WAITING {
-            let error = ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting");
-            return self.answered.push((waiter, Answer::error(rcode::SERVFAIL, error).into()));
+    /// Somebody wants an answer.
+    pub fn ask(&mut self, ask: Ask<W>, now: Instant) {
+        let Ask { question, mut route, deadline, client, waiter } = ask;
+        let mut down = self.is_down(&route);
+        if down && let Some(fallback) = route.fallback().cloned() {
+            self.look(&question, &route, now);
+            route = fallback;
+            down = self.is_down(&route);
         }
         // It may have come while the question was on its way here.
-        if let Some(hit) = self.upstream.cached(&route, question.as_asked(), now).filter(|hit| hit.age == 0) {
-            return self.answered.push((waiter, hit.answer));
+        if let Some(hit) = self.upstream.cached(&route, question.as_asked(), now) {
+            return self.answered.push((waiter, hit));
         }
-        let key = self.flight_for(question, route, deadline, now);
-        if let Some(flight) = self.flights.get_mut(key) {
-            // In the order of their deadlines, which is that of their coming unless a reload changed the timeout.
-            let place = flight.waiters.partition_point(|(earlier, _)| *earlier <= deadline);
-            flight.waiters.insert(place, (deadline, waiter));
-            flight.ends = flight.ends.max(deadline);
-            self.waiting += 1;
+        let stale = self.upstream.stale(&route, question.as_asked(), now);
+        if let (true, Some(stale)) = (down, &stale) {
+            self.answered.push((waiter, stale.clone()));
+            return self.look(&question, &route, now);
         }
-        self.prolong(key, now);
-        self.take_off(key, now);
-        self.set_timer(key);
+        self.suspect_loop(&question, &route, client, now);
+        let flown = self.flight_for(question, route, now);
+        let seat = self.line.sit(client.into(), flown);
+        let Some(flight) = self.flights.get_mut(flown.key) else { return };
+        if flight.stale.is_none() && stale.is_some() {
+            (flight.stale, flight.stale_from) = (stale, now + STALE_AFTER);
+        }
+        flight.board(Waiter { deadline, seat, who: waiter });
+        flight.prolong(now);
+        let queued = flight.queued;
+        if queued {
+            self.line.queue(seat, flown);
+            self.pump(now);
+        }
+        self.take_off(flown.key, now);
+        self.serve_stale_if_short(flown, seat);
+        if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
+            self.serve_stale(flown.key);
+        }
+        self.make_seats(client.into(), now);
+        self.set_timer(flown.key);
+    }
+
+    /// Asks for a popular answer again before its time is over, if a packet can be spared.
+    fn renew(&mut self, question: Question, route: Arc<Route>, now: Instant) {
+        if self.find(&question, &route).is_none() && !self.is_down(&route) {
+            self.ask_aside(question, route, None, now);
+        }
     }
 
     /// Sends each resolver a random name, to see whether it comes back to our own door.
     pub fn probe(&mut self, resolvers: &[SocketAddr], now: Instant) {
         let random = &mut self.random;
-        for (name, resolver) in self.upstream.loops.probe(resolvers, || random.random()) {
-            let question = Question { name, kind: 1, dnssec_ok: false, checking_disabled: false };
-            let key = self.flight_for(question, Route::new(&[resolver]), now + MOST_PATIENCE, now);
-            self.take_off(key, now);
+        let probes = self.upstream.loops.probe(resolvers, || random.random());
+        for (name, resolver) in probes {
+            self.check_for_loop(name, resolver, now);
         }
     }
 
     /// A datagram came in on a socket.
     pub fn datagram(&mut self, socket: usize, message: &[u8], now: Instant) {
         let Some(id) = reply::message_id(message) else { return };
-        let Some(key) = self.pool.awaiting(socket, id) else { return };
-        let Some(flight) = self.flights.get(key) else { return };
-        let Some(sent) = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied() else {
-            return;
+        let Some(key) = self.pool.awaiting(socket, id) else { return self.stray(socket, message, now) };
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let Some(place) = flight.sent.iter().position(|sent| (sent.socket, sent.id) == (socket, id)) else { return };
+        let sent = flight.sent[place];
+        let Some(resolver) = self.pool.resolver(socket) else { return };
+        let track = self.resolvers.entry(resolver).or_default();
+        let spelling = track.keeps_case(now).then_some(&*flight.spelling);
+        let read = match reply::read(message, &flight.question, spelling) {
+            // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
+            Err(Unusable::Foreign) => return,
+            Err(Unusable::Misspelt) => return flight.misspelt.add(sent.place),
+            read => read,
         };
-        let read = reply::read(message, &flight.question);
-        // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
-        if read == Err(Unusable::Foreign) {
-            return;
-        }
         // A datagram can come twice, and each failure has somebody else asked: only an answer is taken from who failed.
-        let failed = flight.is_spent(sent.resolver);
-        if failed && !matches!(&read, Ok(received) if received.outcome != Outcome::Failure) {
+        let answer = matches!(&read, Ok(received) if received.outcome != Outcome::Failure);
+        if flight.spent.has(sent.place) && !answer {
             return;
         }
-        if let Some(resolver) = self.pool.resolver(socket) {
-            self.resolvers.entry(resolver).or_default().answered(now.saturating_duration_since(sent.at));
+        track.answered(now.saturating_duration_since(sent.at), now);
+        track.kept_case();
+        flight.sent.iter_mut().filter(|other| other.place == sent.place).for_each(|sent| sent.due = None);
+        if flight.settled {
+            return self.forget_if_done(key);
         }
-        self.landed(key, sent.resolver, read, now);
+        self.landed(key, sent.place, read, now);
     }
 
-    /// A TCP exchange ended, with a reply or without.
-    pub fn fetched(&mut self, flight: Flown, message: Option<&[u8]>, now: Instant) {
-        let Some((resolver, id)) = self.flight(flight).and_then(|flight| flight.fetching) else { return };
-        let Some(question) = self.flights.get(flight.key).map(|flight| &flight.question) else { return };
-        let read = match message {
-            Some(message) if reply::message_id(message) == Some(id) => reply::read(message, question),
-            _ => Err(Unusable::Malformed),
+    /// A stream has ended, with a reply or without.
+    pub fn fetched(&mut self, flown: Flown, message: Option<&[u8]>, now: Instant) {
+        let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
+            return;
         };
+        let Some(Fetching { place, id, at, why }) = flight.fetching.take() else { return };
+        let Some(hop) = flight.route.hops().get(place) else { return };
+        // RFC 8484 section 4.1 advises an id of 0 over HTTPS, and TLS speaks for the rest.
+        let expected = |message: &&[u8]| !hop.is_plain() || reply::message_id(message) == Some(id);
         // A stream has nothing better to wait for: what is not the answer is the end of it.
-        let read = read.map_err(|_| Unusable::Malformed);
-        if let Some(flight) = self.flights.get_mut(flight.key) {
-            flight.fetching = None;
+        let read = message.filter(expected).map(|message| reply::read(message, &flight.question, None));
+        let read = read.unwrap_or(Err(Unusable::Malformed)).map_err(|_| Unusable::Malformed);
+        let track = self.resolvers.entry(hop.address()).or_default();
+        match (why, message) {
+            (Why::Channel, Some(_)) => track.answered(now.saturating_duration_since(at), now),
+            (Why::Channel, None) => track.failed(at, now),
+            (Why::Case, Some(_)) if read.is_ok() => track.lost_case(now),
+            // Datagrams are better than nothing.
+            (Why::Case | Why::Forgery, _) if read.is_err() => return self.dispatch(flown.key, now),
+            _ => {}
         }
-        self.landed(flight.key, resolver, read, now);
+        self.landed(flown.key, place, read, now);
     }
 
     /// A resolver's host says that nobody listens there, or the socket failed: others are asked at once.
     pub fn unreachable(&mut self, socket: usize, now: Instant) {
-        if let Some(resolver) = self.pool.resolver(socket) {
-            self.resolvers.entry(resolver).or_default().silent += 1;
-        }
+        let Some(resolver) = self.pool.resolver(socket) else { return };
         self.pool.retire(socket);
-        for key in self.pool.flights(socket) {
-            let Some(flight) = self.flights.get(key) else { continue };
-            let asked = |place: usize| flight.sent.iter().any(|sent| sent.resolver == place);
-            // With nobody else to ask, the repetition in its own time is what is left: it may be restarting.
-            if (0..flight.route.resolvers().len()).any(|place| !asked(place)) {
-                self.send(key, now);
+        let track = self.resolvers.entry(resolver).or_default();
+        let flights = self.pool.flights(socket);
+        for flight in &flights {
+            let Some(flight) = self.flights.get_mut(*flight) else { continue };
+            for sent in flight.sent.iter_mut().filter(|sent| sent.socket == socket) {
+                if sent.due.take().is_some() {
+                    track.unreachable(sent.at, now);
+                }
             }
+            // Repeated in its own time if there is nobody else: it may be restarting.
+            flight.repeat = flight.repeat.map(|_| now + track.patience());
+        }
+        for key in flights {
+            self.missed(key, now);
         }
     }
 
@@ -206,9 +289,13 @@ impl<W> Forwarder<W> {
             self.timers.pop();
             let flight = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial);
             if flight.is_some_and(|flight| flight.timer.take_if(|set| *set == due).is_some()) {
-                self.attend(flown, now);
+                self.attend(flown.key, now);
             }
         }
+        for (route, question) in self.upstream.renewals.take() {
+            self.renew(question, route, now);
+        }
+        self.pump(now);
         if self.next_sweep.is_some_and(|due| due <= now) {
             self.actions.extend(self.pool.sweep(now).into_iter().map(|socket| Action::Close { socket }));
             self.next_sweep = (!self.pool.is_empty()).then(|| now + SWEEP);
@@ -216,9 +303,10 @@ impl<W> Forwarder<W> {
     }
 
     /// When [`Self::tick`] must be called next.
-    pub fn next_tick(&self) -> Option<Instant> {
+    pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         let timer = self.timers.peek().map(|Reverse((due, _))| *due);
-        [timer, self.next_sweep].into_iter().flatten().min()
+        let packet = if self.line.is_clear() { None } else { self.upstream.budget.next(now).or(Some(now)) };
+        [timer, packet, self.next_sweep].into_iter().flatten().min()
     }
 
     /// What must be done outside, in order.
@@ -227,207 +315,152 @@ impl<W> Forwarder<W> {
     }
 
     /// Who has an answer.
-    pub fn answered(&mut self) -> &mut Vec<(W, Arc<Answer>)> {
+    pub fn answered(&mut self) -> &mut Vec<(W, Hit)> {
         &mut self.answered
     }
 
-    /// Whether this flight still waits for what was fetched over TCP.
-    pub fn awaits(&self, flight: Flown) -> bool {
-        self.flight(flight).is_some_and(|flight| flight.fetching.is_some())
+    /// Whether this flight still waits for what was fetched over a stream.
+    pub fn awaits(&self, flown: Flown) -> bool {
+        self.flight(flown).is_some_and(|flight| flight.fetching.is_some())
     }
 
-    /// Whether no flight is under way.
+    /// Whether nobody waits.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty()
+        self.line.len() == 0
+    }
+
+    /// The flight that asks this, if it is under way.
+    fn find(&self, question: &Question, route: &Route) -> Option<usize> {
+        let hash = self.hasher.hash_one((route, question.as_asked()));
+        let same = |key: &usize| {
+            self.flights.get(*key).is_some_and(|flight| flight.question == *question && *flight.route == *route)
+        };
+        self.index.find(hash, same).copied()
     }
 
     /// The flight that asks this, a new one if there is none.
-    fn flight_for(&mut self, question: Question, route: Arc<Route>, ends: Instant, now: Instant) -> usize {
-        let Self { flights, hasher, .. } = self;
-        let hash = hasher.hash_one((&*route, question.as_asked()));
-        let same =
-            |key: &usize| flights.get(*key).is_some_and(|flight| flight.question == question && flight.route == route);
-        if let Some(key) = self.index.find(hash, same) {
-            return *key;
+    fn flight_for(&mut self, question: Question, route: Arc<Route>, now: Instant) -> Flown {
+        if let Some(key) = self.find(&question, &route)
+            && let Some(Flight { serial, .. }) = self.flights.get(key)
+        {
+            return Flown { key, serial: *serial };
         }
+        let Self { flights, hasher, index, random, .. } = self;
+        let spelling = match self.upstream.case_randomisation.load(Relaxed) {
+            true => question.spelt(&random.random()),
+            false => question.name.as_wire().into(),
+        };
         self.serial += 1;
-        let key = flights.insert(Flight::new(self.serial, question, route, ends, now));
+        let hash = hasher.hash_one((&*route, question.as_asked()));
+        let key = flights.insert(Flight::new(self.serial, question, spelling, route, now));
         let rehash = |key: &usize| {
             flights.get(*key).map_or(0, |flight| hasher.hash_one((&*flight.route, flight.question.as_asked())))
         };
-        self.index.insert_unique(hash, key, rehash);
-        key
-    }
-
-    /// Sends a flight's first datagram, unless it is under way.
-    fn take_off(&mut self, key: usize, now: Instant) {
-        let Some(flight) = self.flights.get(key) else { return };
-        if flight.sent.is_empty() && flight.repeat == Some(now) {
-            self.send(key, now);
-        }
-    }
-
-    /// Has a flight that was sent often enough repeated for whoever joins it now. Without that a name that is always
-    /// asked for would be lost with its resolver, and not come back with it.
-    fn prolong(&mut self, key: usize, now: Instant) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        if let Some(last) = flight.sent.last()
-            && flight.repeat.is_none()
-            && flight.fetching.is_none()
-        {
-            flight.prolonged = true;
-            flight.repeat = Some(now.max(last.at + MOST_PATIENCE));
-            self.set_timer(key);
-        }
-    }
-
-    /// Makes room for one more datagram: the oldest is awaited no longer, and those who failed may be asked again.
-    fn forget_oldest(&mut self, key: usize) {
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        flight.spent = 0;
-        if flight.sent.len() >= MAX_SENDS {
-            let Sent { socket, id, .. } = flight.sent.remove(0);
-            if self.pool.release(socket, id) {
-                self.actions.push(Action::Close { socket });
-            }
-        }
+        index.insert_unique(hash, key, rehash);
+        Flown { key, serial: self.serial }
     }
 
     /// Something came back from the resolver at `place` in the route.
     fn landed(&mut self, key: usize, place: usize, read: Result<Received, Unusable>, now: Instant) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
         match read {
             Ok(mut received) if received.outcome != Outcome::Failure => {
-                if let Some(flight) = self.flights.get(key) {
-                    self.upstream.keep(&flight.route, &flight.question, &mut received, now);
+                let Self { resolvers, upstream, .. } = self;
+                for (other, hop) in flight.route.hops().iter().enumerate() {
+                    if other == place || flight.spent.has(other) {
+                        resolvers.entry(hop.address()).or_default().outdone(other != place);
+                    }
                 }
-                self.end(key, &received.answer);
+                if flight.without_edns.has(place)
+                    && let Some(hop) = flight.route.hops().get(place)
+                {
+                    resolvers.entry(hop.address()).or_default().takes_no_edns(now);
+                }
+                upstream.keep(&flight.route, &flight.question, &mut received, now);
+                self.settle(key, &Hit::fresh(received.answer));
             }
-            Ok(received) => self.spent(key, place, Some(received.answer), now),
-            Err(Unusable::Truncated) => self.fetch(key, place, now),
-            Err(Unusable::Malformed | Unusable::Foreign) => self.spent(key, place, None, now),
+            // RFC 6891 section 7: who does not know EDNS says FORMERR; some say NOTIMP.
+            Ok(received)
+                if matches!(received.answer.rcode(), rcode::FORMERR | rcode::NOTIMP | rcode::BADVERS)
+                    && !flight.without_edns.has(place) =>
+            {
+                flight.without_edns.add(place);
+                self.ask_without_edns(key, place, received, now);
+            }
+            Ok(received) => self.spent(key, place, Some(received), now),
+            Err(Unusable::Truncated) => self.fetch(key, place, Why::Truncated, now),
+            Err(_) => self.spent(key, place, None, now),
         }
     }
 
     /// The resolver at `place` is of no use for this question: the next is asked, or the clients hear what it said.
-    fn spent(&mut self, key: usize, place: usize, failure: Option<Arc<Answer>>, now: Instant) {
+    fn spent(&mut self, key: usize, place: usize, failure: Option<Received>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        flight.spend(place);
-        flight.failure = failure.or(flight.failure.take());
-        self.send(key, now);
+        flight.spent.add(place);
+        flight.failure = failure.map(|received| received.answer).or(flight.failure.take());
+        let next = self.choose(key, now);
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        // The next may have been asked already, beside the one that failed: its time is not over.
+        let awaited = flight.sent.iter().filter(|sent| Some(sent.place) == next).filter_map(|sent| sent.due).max();
+        match awaited {
+            Some(due) => _ = flight.repeat.get_or_insert(due),
+            None => self.dispatch(key, now),
+        }
+        self.set_timer(key);
     }
 
-    /// Asks the resolver that serves this flight best; ends the flight if none is left.
-    fn send(&mut self, key: usize, now: Instant) {
+    /// A flight's time has come.
+    fn attend(&mut self, key: usize, now: Instant) {
+        let Self { flights, resolvers, .. } = self;
+        let Some(flight) = flights.get_mut(key) else { return };
+        let mut missed = false;
+        for sent in &mut flight.sent {
+            if sent.due.take_if(|due| *due <= now).is_some()
+                && let Some(hop) = flight.route.hops().get(sent.place)
+            {
+                resolvers.entry(hop.address()).or_default().failed(sent.at, now);
+                missed = true;
+            }
+        }
+        if flight.settled {
+            return self.forget_if_done(key);
+        }
+        if missed {
+            self.missed(key, now);
+        }
+        self.tell_the_late(key, now);
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        if !flight.waiters.is_empty() && flight.stale_from <= now && flight.stale.is_some() {
+            self.serve_stale(key);
+        }
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        if flight.hedge.take_if(|due| *due <= now).is_some() {
+            self.hedge(key, now);
+        }
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        if flight.repeat.take_if(|due| *due <= now).is_some() {
+            self.repeat(key, now);
+        }
+        self.set_timer(key);
+    }
+
+    /// A flight is not joined any more.
+    fn unindex(&mut self, key: usize) {
         let Some(flight) = self.flights.get(key) else { return };
-        if flight.fetching.is_some() {
-            return;
+        let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
+            entry.remove();
         }
-        let usable = |place: &usize| {
-            let resolver = flight.route.resolvers().get(*place);
-            !flight.is_spent(*place) && resolver.is_some_and(|r| !self.upstream.loops.is_looping(*r))
-        };
-        // Those not asked yet go first, then those that have not been silent, then the configuration's order.
-        let rank = |place: &usize| {
-            let asked = flight.sent.iter().filter(|sent| sent.resolver == *place).count();
-            let track = flight.route.resolvers().get(*place).and_then(|resolver| self.resolvers.get(resolver));
-            (asked, track.map_or(0, |track| track.silent))
-        };
-        let best = (0..flight.route.resolvers().len()).filter(usable).min_by_key(rank);
-        let Some((place, resolver)) = best.and_then(|place| Some((place, *flight.route.resolvers().get(place)?)))
-        else {
-            let answer = flight.failure_or("no resolver gave a usable answer");
-            return self.end(key, &answer);
-        };
-        if flight.sent.len() >= MAX_SENDS {
-            return;
-        }
-        let not: Vec<usize> = flight.sent.iter().map(|sent| sent.socket).collect();
-        let at = self.pool.place(resolver, key, &not, now, &mut self.random);
-        let message = flight.question.message(at.id);
-        if at.fresh {
-            self.actions.push(Action::Open { socket: at.socket, resolver });
-            self.next_sweep.get_or_insert(now + SWEEP);
-        }
-        self.actions.push(Action::Send { socket: at.socket, message });
-        let patience = self.resolvers.get(&resolver).map_or(FIRST_PATIENCE, Track::patience);
-        if let Some(flight) = self.flights.get_mut(key) {
-            flight.sent.push(Sent { socket: at.socket, id: at.id, resolver: place, at: now });
-            let doubled = patience * (1 << (flight.sent.len() - 1).min(MAX_SENDS));
-            let wait = if flight.prolonged { MOST_PATIENCE } else { doubled };
-            flight.repeat = (flight.prolonged || flight.sent.len() < MAX_SENDS).then(|| now + wait);
-            // The timer that is set may be for later: with several resolvers, this send has its own time to wait.
-            self.set_timer(key);
-        }
-    }
-
-    /// Asks over TCP the resolver whose answer did not fit a datagram.
-    fn fetch(&mut self, key: usize, place: usize, now: Instant) {
-        let id = self.random.random();
-        let Some(flight) = self.flights.get_mut(key) else { return };
-        let Some(&resolver) = flight.route.resolvers().get(place) else { return };
-        if flight.fetching.is_some() {
-            return;
-        }
-        (flight.fetching, flight.repeat) = (Some((place, id)), None);
-        let flown = Flown { key, serial: flight.serial };
-        let message = flight.question.message(id);
-        // Where somebody else could be asked, a connection that hangs must leave the time for it.
-        let others = (0..flight.route.resolvers().len()).any(|o| o != place && !flight.is_spent(o));
-        let until = if others { flight.ends.min(now + MOST_PATIENCE) } else { flight.ends };
-        self.actions.push(Action::Fetch { flight: flown, resolver, message, until });
-    }
-
-    /// A flight's time has come: who waited too long is told, and the question is repeated.
-    fn attend(&mut self, flown: Flown, now: Instant) {
-        let Some(flight) = self.flights.get_mut(flown.key) else { return };
-        while let Some((deadline, _)) = flight.waiters.front()
-            && *deadline <= now
-            && let Some((_, waiter)) = flight.waiters.pop_front()
-        {
-            self.answered.push((waiter, flight.failure_or("no resolver answered in time")));
-            self.waiting -= 1;
-        }
-        if flight.ends <= now {
-            let answer = flight.failure_or("no resolver answered in time");
-            return self.end(flown.key, &answer);
-        }
-        if flight.repeat.is_some_and(|due| due <= now) {
-            if let Some(&resolver) = flight.sent.last().and_then(|sent| flight.route.resolvers().get(sent.resolver)) {
-                self.resolvers.entry(resolver).or_default().silent += 1;
-            }
-            if flight.prolonged {
-                self.forget_oldest(flown.key);
-            }
-            return self.send(flown.key, now);
-        }
-        self.set_timer(flown.key);
     }
 
     /// Sets the timer of a flight to what it waits for next, unless it is set to an earlier time.
     fn set_timer(&mut self, key: usize) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        let deadline = flight.waiters.front().map_or(flight.ends, |(deadline, _)| *deadline);
-        let due = flight.repeat.map_or(deadline, |repeat| repeat.min(deadline)).min(flight.ends);
+        let due = flight.due();
         if flight.timer.is_none_or(|set| due < set) {
             flight.timer = Some(due);
             self.timers.push(Reverse((due, Flown { key, serial: flight.serial })));
         }
-    }
-
-    /// A flight ends: all who wait have `answer`, and what still comes for it is nobody's.
-    fn end(&mut self, key: usize, answer: &Arc<Answer>) {
-        let Some(flight) = self.flights.try_remove(key) else { return };
-        let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
-            entry.remove();
-        }
-        for sent in &flight.sent {
-            if self.pool.release(sent.socket, sent.id) {
-                self.actions.push(Action::Close { socket: sent.socket });
-            }
-        }
-        self.waiting -= flight.waiters.len();
-        self.answered.extend(flight.waiters.into_iter().map(|(_, waiter)| (waiter, Arc::clone(answer))));
     }
 
     /// The flight of this name, if it is still under way.

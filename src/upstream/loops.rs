@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -71,16 +71,22 @@ impl Loops {
 
     /// Begins anew: a name for each resolver, made of `random`, to be sent to it. Earlier findings are forgotten.
     pub fn probe(&self, resolvers: &[SocketAddr], mut random: impl FnMut() -> u128) -> Vec<(Name, SocketAddr)> {
-        let name = |resolver: &SocketAddr| {
-            let mut wire = format!(" {:032x}", random()).into_bytes();
-            wire[0] = 32;
-            wire.extend(SUFFIX);
-            Name::from_wire(&wire).map(|name| (name, *resolver))
-        };
-        let probes: Vec<_> = resolvers.iter().filter_map(name).collect();
+        let probe = |resolver: &SocketAddr| probe_name(random()).map(|name| (name, *resolver));
+        let probes: Vec<_> = resolvers.iter().filter_map(probe).collect();
         self.looping.store(Vec::new().into());
         self.probes.store(probes.clone().into());
         probes
+    }
+
+    /// A name made of `random` for one resolver more; what was found of the others stays.
+    pub fn probe_again(&self, resolver: SocketAddr, random: u128) -> Option<Name> {
+        let name = probe_name(random)?;
+        let others = |probes: &Arc<Vec<(Name, SocketAddr)>>| {
+            let others = probes.iter().filter(|(_, other)| *other != resolver).cloned();
+            others.chain([(name.clone(), resolver)]).collect::<Vec<_>>()
+        };
+        self.probes.rcu(others);
+        Some(name)
     }
 
     /// Whether the name asked (wire form, lower case) is a probe that came back. If so its resolver is not used any
@@ -92,8 +98,7 @@ impl Loops {
         let probes = self.probes.load();
         let Some((_, resolver)) = probes.iter().find(|(probe, _)| probe.as_wire() == name) else { return false };
         if !self.is_looping(*resolver) {
-            let known =
-                |known: &std::sync::Arc<Vec<SocketAddr>>| known.iter().copied().chain([*resolver]).collect::<Vec<_>>();
+            let known = |known: &Arc<Vec<SocketAddr>>| known.iter().copied().chain([*resolver]).collect::<Vec<_>>();
             self.looping.rcu(known);
             tracing::error!(
                 %resolver,
@@ -116,6 +121,14 @@ impl Loops {
     fn sockets(&self) -> MutexGuard<'_, HashSet<SocketAddr>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name that nobody else could have made up.
+fn probe_name(random: u128) -> Option<Name> {
+    let mut wire = format!(" {random:032x}").into_bytes();
+    wire[0] = 32;
+    wire.extend(SUFFIX);
+    Name::from_wire(&wire)
 }
 
 #[cfg(test)]

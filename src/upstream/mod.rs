@@ -3,44 +3,36 @@
 //! Whatever is not a zone's goes here. The room cannot see zones or clients, so a private answer has no way into the
 //! cache, and no client can be given another subnet's: what is kept was said by the resolvers of the same [`Route`].
 
+pub mod budget;
 pub mod cache;
 pub mod exchange;
 mod flight;
 pub mod forward;
+mod line;
 pub mod loops;
 pub mod pool;
+mod renewals;
+mod route;
 mod stream;
 mod track;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::config;
+use crate::config::Config;
 use crate::wire::reply::{Outcome, Received};
-use crate::wire::{Asked, Question};
-use cache::{Cache, Hit};
+use crate::wire::{Answer, Asked, Question};
+use budget::Budget;
+pub use cache::Hit;
+use cache::{Cache, Stale};
 use loops::Loops;
+use renewals::Renewals;
+pub use route::{Hop, Route};
 
-/// The resolvers that a question may go to: the VPC's, or a rule's targets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Route {
-    /// At least one; the order is the configuration's.
-    resolvers: Box<[SocketAddr]>,
-}
-
-impl Route {
-    /// The route to these resolvers.
-    pub fn new(resolvers: &[SocketAddr]) -> Arc<Self> {
-        Arc::new(Self { resolvers: resolvers.into() })
-    }
-
-    /// The resolvers, at least one unless the route was made of none.
-    pub fn resolvers(&self) -> &[SocketAddr] {
-        &self.resolvers
-    }
-}
+/// How long an answer that there is nothing may be served stale: what was not there may be there now, and a name that
+/// does not exist is found out at once by whoever needs it.
+const STALE_NEGATIVE: Duration = Duration::from_secs(600);
 
 /// What the hot path and the forwarder share. It outlives every policy.
 #[derive(Debug)]
@@ -48,59 +40,98 @@ pub struct Upstream {
     cache: Cache,
     /// What tells our own queries when they come back.
     pub loops: Loops,
+    /// Packets to the VPC's resolvers. Whoever else asks them takes from it, too.
+    pub budget: Arc<Budget>,
     /// Bounds of what a TTL counts as, in seconds.
     min_ttl: AtomicU32,
     max_ttl: AtomicU32,
     max_negative_ttl: AtomicU32,
+    /// How long an answer may be served past its TTL, in seconds.
+    stale: AtomicU32,
+    /// Whether the case of what is asked is drawn at random.
+    case_randomisation: AtomicBool,
     /// Queries that wait for an answer.
     waiting: AtomicUsize,
+    /// Popular answers whose time is nearly over.
+    renewals: Renewals,
 }
 
 impl Upstream {
     /// An empty cache of the configured size.
-    pub fn new(config: &config::Cache) -> Self {
-        Self {
-            cache: Cache::new(config.bytes),
+    pub fn new(config: &Config) -> Self {
+        let new = Self {
+            cache: Cache::new(config.cache.bytes),
             loops: Loops::default(),
-            min_ttl: config.min_ttl.into(),
-            max_ttl: config.max_ttl.into(),
-            max_negative_ttl: config.max_negative_ttl.into(),
-            waiting: AtomicUsize::new(0),
-        }
+            budget: Budget::new(config.upstream.packets_per_second).into(),
+            min_ttl: AtomicU32::default(),
+            max_ttl: AtomicU32::default(),
+            max_negative_ttl: AtomicU32::default(),
+            stale: AtomicU32::default(),
+            case_randomisation: AtomicBool::default(),
+            waiting: AtomicUsize::default(),
+            renewals: Renewals::default(),
+        };
+        new.configure(config);
+        new
     }
 
     /// Takes over a changed configuration; what is cached stays as far as it fits.
-    pub fn configure(&self, config: &config::Cache) {
-        self.cache.resize(config.bytes);
-        self.min_ttl.store(config.min_ttl, Relaxed);
-        self.max_ttl.store(config.max_ttl, Relaxed);
-        self.max_negative_ttl.store(config.max_negative_ttl, Relaxed);
+    pub fn configure(&self, config: &Config) {
+        let Config { cache, upstream, vpc, .. } = config;
+        self.cache.resize(cache.bytes);
+        self.min_ttl.store(cache.min_ttl, Relaxed);
+        self.max_ttl.store(cache.max_ttl, Relaxed);
+        self.max_negative_ttl.store(cache.max_negative_ttl, Relaxed);
+        self.stale.store(upstream.stale.as_secs() as u32, Relaxed);
+        self.case_randomisation.store(upstream.case_randomisation, Relaxed);
+        self.budget.configure(upstream.packets_per_second, &vpc.resolvers);
     }
 
     /// The answer that `route` gave to this question, if it may still be used.
-    pub fn cached(&self, route: &Route, asked: Asked<'_>, now: Instant) -> Option<Hit> {
-        self.cache.get(route, asked, now)
+    pub fn cached(&self, route: &Arc<Route>, asked: Asked<'_>, now: Instant) -> Option<Hit> {
+        let hit = self.cache.get(route, asked, now)?;
+        if hit.renew {
+            self.renewals.add(route, asked);
+        }
+        Some(hit)
+    }
+
+    /// The same when its time is over, as long as it may be served then.
+    fn stale(&self, route: &Route, asked: Asked<'_>, now: Instant) -> Option<Hit> {
+        self.cache.stale(route, asked, self.staleness(), now)
     }
 
     /// Keeps what came from `route`, for as long as its TTLs and the configuration allow.
-    pub fn keep(&self, route: &Arc<Route>, question: &Question, received: &mut Received, now: Instant) {
+    fn keep(&self, route: &Arc<Route>, question: &Question, received: &mut Received, now: Instant) {
         let (min, max) = (self.min_ttl.load(Relaxed), self.max_ttl.load(Relaxed));
         let most = match received.outcome {
             Outcome::Positive => max,
             Outcome::Negative => max.min(self.max_negative_ttl.load(Relaxed)),
-            // What a resolver could not say is not kept.
             Outcome::Failure => return,
         };
         if min > 0 {
             Arc::make_mut(&mut received.answer).raise_ttls(min);
         }
         let lifetime = Duration::from_secs(received.lifetime.max(min).min(most).into());
-        self.cache.insert(route, question, Arc::clone(&received.answer), lifetime, now);
+        self.cache.insert(route, question, (Arc::clone(&received.answer), received.outcome), lifetime, now);
+    }
+
+    /// Notes that no resolver of `route` could answer, for a second or a few; returns what those who wait are told: the
+    /// failure, or an answer that was kept.
+    fn fail(&self, route: &Arc<Route>, question: &Question, failure: Arc<Answer>, now: Instant) -> Hit {
+        let last = failure.errors().iter().any(|error| is_last_word(error.code));
+        let kept = self.cache.fail(route, question, (Arc::clone(&failure), last), self.staleness(), now);
+        kept.unwrap_or_else(|| Hit::fresh(failure))
     }
 
     /// The cache, to look at.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// How many queries wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
     }
 
     /// So many wait no longer.
@@ -109,8 +140,16 @@ impl Upstream {
         let _ = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| Some(waiting.saturating_sub(count)));
     }
 
-    /// How many queries wait for an answer.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+    fn staleness(&self) -> Stale {
+        let positive = Duration::from_secs(self.stale.load(Relaxed).into());
+        Stale { positive, negative: positive.min(STALE_NEGATIVE) }
     }
+}
+
+/// Whether a failure with this extended error (RFC 8914) is meant: DNSSEC says that the data is forged, or somebody
+/// blocks the name. An older answer must not stand in for it.
+fn is_last_word(code: u16) -> bool {
+    let dnssec = matches!(code, 1 | 2 | 5..=12 | 25 | 27);
+    let blocked = matches!(code, 15..=17);
+    dnssec || blocked
 }

@@ -16,8 +16,9 @@ pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
 use crate::metrics::Counts;
 use crate::responder::{Outcome, Pending, Responder};
-use crate::upstream::exchange::{Again, Deliver};
-use crate::wire::Answer;
+use crate::upstream::Hit;
+use crate::upstream::exchange::Deliver;
+use crate::upstream::forward::Ask;
 use crate::wire::query::MAX_TCP;
 
 /// A query that waits for a resolver, and the way back to who asked.
@@ -27,6 +28,14 @@ pub struct Waiting {
     pub pending: Pending,
     /// Where its reply goes.
     pub way_back: WayBack,
+}
+
+impl From<Waiting> for Ask<Waiting> {
+    fn from(waiter: Waiting) -> Self {
+        let pending = &waiter.pending;
+        let (question, route) = (pending.question.clone(), Arc::clone(&pending.route));
+        Self { question, route, deadline: pending.deadline, client: pending.client().ip(), waiter }
+    }
 }
 
 /// Where a reply goes.
@@ -69,14 +78,12 @@ pub struct Door {
 
 impl Deliver<Waiting> for Door {
     /// Replies to each of `answered`, which is empty afterwards, or asks again for it.
-    fn deliver(&mut self, answered: &mut Vec<(Waiting, Arc<Answer>)>, now: Instant, again: &mut Vec<Again<Waiting>>) {
+    fn deliver(&mut self, answered: &mut Vec<(Waiting, Hit)>, now: Instant, again: &mut Vec<Ask<Waiting>>) {
         // Replies of one socket leave together.
         answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
-        for (waiting, answer) in answered.drain(..) {
-            if let Some(waiter) = self.take_back(waiting, &answer, now) {
-                let Pending { question, route, deadline, .. } = &waiter.pending;
-                let (question, route, deadline) = (question.clone(), Arc::clone(route), *deadline);
-                again.push(Again { question, route, deadline, waiter });
+        for (waiting, hit) in answered.drain(..) {
+            if let Some(waiter) = self.take_back(waiting, &hit, now) {
+                again.push(waiter.into());
             }
         }
         self.send();
@@ -91,7 +98,7 @@ impl Door {
     }
 
     /// Takes one reply back to who asked; returns a query that must wait for more.
-    fn take_back(&mut self, waiting: Waiting, answer: &Answer, now: Instant) -> Option<Waiting> {
+    fn take_back(&mut self, waiting: Waiting, answer: &Hit, now: Instant) -> Option<Waiting> {
         let Waiting { pending, way_back } = waiting;
         let (pending, way_back) = match way_back {
             WayBack::Udp { socket, asked } => {
@@ -118,7 +125,7 @@ impl Door {
         socket: &Arc<UdpSocket>,
         asked: Option<Asked>,
         pending: Pending,
-        answer: &Answer,
+        answer: &Hit,
         now: Instant,
     ) -> Option<Pending> {
         let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
@@ -146,7 +153,7 @@ impl Door {
     }
 
     /// The reply that is no datagram, if there shall be one; or the query, which must wait for more.
-    fn write(&mut self, pending: Pending, answer: &Answer, now: Instant) -> Result<Option<Vec<u8>>, Box<Pending>> {
+    fn write(&mut self, pending: Pending, answer: &Hit, now: Instant) -> Result<Option<Vec<u8>>, Box<Pending>> {
         match finish(&mut self.responder, pending, answer, now, &mut self.long) {
             Outcome::Reply(length) => Ok(self.long.get(..length).map(<[u8]>::to_vec)),
             Outcome::Forward(pending) => Err(Box::new(pending)),
@@ -156,7 +163,7 @@ impl Door {
 }
 
 /// [`Responder::finish`], shielded.
-fn finish(responder: &mut Responder, pending: Pending, answer: &Answer, now: Instant, out: &mut [u8]) -> Outcome {
+fn finish(responder: &mut Responder, pending: Pending, answer: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
     shielded(|| responder.finish(pending, answer, now, out)).unwrap_or_else(|| {
         regret(responder.counts());
         Outcome::Drop

@@ -53,6 +53,8 @@ pub struct ExtendedError {
 }
 
 impl ExtendedError {
+    /// Code 3: the answer's time is over, and nobody could be asked for a newer one.
+    pub const STALE_ANSWER: u16 = 3;
     /// Code 14: we are not there yet.
     pub const NOT_READY: u16 = 14;
     /// Code 18: this client is not served.
@@ -93,11 +95,26 @@ pub struct Placement {
     pub apex: u16,
     /// Which record of a rotating set is first, modulo their number.
     pub turn: u32,
+    /// The answer's time is over: its TTLs are [`STALE_TTL`], and an extended error says so (RFC 8767).
+    pub stale: bool,
 }
+
+/// The TTL of every record of an answer that is served when its time is over, in seconds (RFC 8767 section 4).
+pub const STALE_TTL: u32 = 30;
+
+/// What is said with such an answer.
+static STALE: [ExtendedError; 1] = [ExtendedError::new(ExtendedError::STALE_ANSWER, "")];
 
 impl Placement {
     /// A fresh answer.
-    pub const FRESH: Self = Self { age: 0, apex: 0, turn: 0 };
+    pub const FRESH: Self = Self { age: 0, apex: 0, turn: 0, stale: false };
+}
+
+impl Placement {
+    /// What counts down from `ttl` shows so long after.
+    pub fn shown(self, ttl: u32) -> u32 {
+        if self.stale { STALE_TTL } else { ttl.saturating_sub(self.age) }
+    }
 }
 
 impl Answer {
@@ -119,6 +136,11 @@ impl Answer {
     /// The chain of CNAMEs that begins at the question; none where the question was for CNAME or ANY.
     pub fn aliases(&self) -> &[Alias] {
         &self.aliases
+    }
+
+    /// The extended errors said with it.
+    pub fn errors(&self) -> &[ExtendedError] {
+        &self.errors
     }
 
     /// Octets of memory this answer holds.
@@ -145,8 +167,9 @@ impl Answer {
     pub fn write(&self, query: &Query<'_>, place: Placement, limit: usize, out: &mut [u8]) -> usize {
         let head = query.head();
         let limit = limit.min(out.len());
+        let said = if place.stale { &STALE[..] } else { &*self.errors };
         let (mut errors, mut opt) = match query.edns() {
-            Some(_) => (&*self.errors, 11 + self.errors.iter().map(ExtendedError::size).sum::<usize>()),
+            Some(_) => (said, 11 + said.iter().map(ExtendedError::size).sum::<usize>()),
             None => (&[][..], 0),
         };
         // What explains an answer must not cost the answer.
@@ -200,10 +223,10 @@ impl Answer {
             }
             _ => out.copy_from_slice(&self.body),
         }
-        if place.age > 0 {
+        if place.age > 0 || place.stale {
             for &at in &self.ttls {
                 if let Some(ttl) = four_octets(out, at) {
-                    *ttl = u32::from_be_bytes(*ttl).saturating_sub(place.age).to_be_bytes();
+                    *ttl = place.shown(u32::from_be_bytes(*ttl)).to_be_bytes();
                 }
             }
         }

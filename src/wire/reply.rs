@@ -70,19 +70,39 @@ impl Question {
         Asked { name: name.as_wire(), kind: *kind, dnssec_ok: *dnssec_ok, checking_disabled: *checking_disabled }
     }
 
-    /// The message that asks it with this id: RD and AD set, an OPT of ours (RFC 6891, RFC 6840 section 5.7).
-    pub fn message(&self, id: u16) -> Vec<u8> {
-        let mut message = Vec::with_capacity(HEADER + self.name.as_wire().len() + 15);
+    /// The message that asks it with this id: RD and AD set, an OPT of ours (RFC 6891, RFC 6840 section 5.7) if `edns`.
+    /// The name is spelt as `spelling` has it, which must be the same but for the case of its letters.
+    pub fn message(&self, id: u16, spelling: &[u8], edns: bool) -> Vec<u8> {
+        let mut message = Vec::with_capacity(HEADER + spelling.len() + 15);
         message.extend(id.to_be_bytes());
         message.extend([0x01, 0x20 | u8::from(self.checking_disabled) << 4]);
-        message.extend([0, 1, 0, 0, 0, 0, 0, 1]);
-        message.extend(self.name.as_wire());
+        message.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+        message.extend(spelling);
         message.extend(self.kind.to_be_bytes());
         message.extend(CLASS_IN.to_be_bytes());
+        if !edns {
+            return message;
+        }
         let [size_high, size_low] = (MAX_UDP as u16).to_be_bytes();
         let flags = u8::from(self.dnssec_ok) << 7;
         message.extend([0, 0, kind::OPT as u8, size_high, size_low, 0, 0, flags, 0, 0, 0]);
         message
+    }
+
+    /// The name with the case of each letter as the next of `bits` says (0x20): what a forger must guess, and a resolver
+    /// gives back.
+    pub fn spelt(&self, bits: &[u8; 32]) -> Box<[u8]> {
+        let bit = |index: usize| bits.get(index / 8).is_some_and(|octet| octet >> (index % 8) & 1 != 0);
+        // The lengths of labels are no letters: they are below 64.
+        let spelt = |(index, octet): (usize, &u8)| if bit(index) { octet.to_ascii_uppercase() } else { *octet };
+        self.name.as_wire().iter().enumerate().map(spelt).collect()
+    }
+
+    /// Whether `message` is a reply that repeats this question, whatever else it says.
+    pub fn is_repeated_by(&self, message: &[u8]) -> bool {
+        let end = HEADER + self.name.as_wire().len() + 4;
+        let reply = message.get(2).is_some_and(|flags| flags & 0x80 != 0);
+        reply && message.get(HEADER..end).is_some_and(|section| self.matches(section))
     }
 
     /// Whether `section` (a name, a type, a class) asks this.
@@ -123,6 +143,8 @@ pub enum Outcome {
 pub enum Unusable {
     /// Not a reply to this question: whoever sent it, the answer is still to come.
     Foreign,
+    /// A reply that would fit if its question were spelt as it was asked: the answer may still come.
+    Misspelt,
     /// A reply to this question that cannot be read.
     Malformed,
     /// Cut short: to be fetched over TCP (RFC 7766 section 5).
@@ -134,11 +156,12 @@ pub fn message_id(message: &[u8]) -> Option<u16> {
     message.first_chunk().map(|id| u16::from_be_bytes(*id))
 }
 
-/// Reads the reply to `question`; the caller has matched its id and its sender.
+/// Reads the reply to `question`; the caller has matched its id and its sender. With a `spelling`, the question must
+/// have come back in just this case.
 ///
 /// # Errors
 /// [`Unusable`] says whether to go on waiting, to ask again, or to ask over TCP.
-pub fn read(message: &[u8], question: &Question) -> Result<Received, Unusable> {
+pub fn read(message: &[u8], question: &Question, spelling: Option<&[u8]>) -> Result<Received, Unusable> {
     let header = message.first_chunk::<HEADER>().ok_or(Unusable::Foreign)?;
     let [_, _, flags, more_flags, ..] = *header;
     if flags & 0xf8 != 0x80 {
@@ -151,7 +174,13 @@ pub fn read(message: &[u8], question: &Question) -> Result<Received, Unusable> {
         1 => {
             let end = HEADER + question.name.as_wire().len() + 4;
             let asked = message.get(HEADER..end).ok_or(Unusable::Foreign)?;
-            question.matches(asked).then_some(end).ok_or(Unusable::Foreign)?
+            if !question.matches(asked) {
+                return Err(Unusable::Foreign);
+            }
+            if spelling.is_some_and(|spelling| !asked.starts_with(spelling)) {
+                return Err(Unusable::Misspelt);
+            }
+            end
         }
         // A server that could not read the query, or will not say more, may send its header alone.
         0 if code != rcode::NOERROR && message.len() == HEADER => {

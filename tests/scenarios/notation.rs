@@ -34,6 +34,7 @@ pub struct Written {
     rotated: bool,
     other_question: Option<String>,
     other_id: bool,
+    other_case: bool,
     no_opt: bool,
 }
 
@@ -63,6 +64,7 @@ impl FromStr for Written {
                 "header" if rest == "only" => written.header_only = true,
                 "rotated" => written.rotated = true,
                 "another" if rest == "id" => written.other_id = true,
+                "another" if rest == "case" => written.other_case = true,
                 "no" if rest == "OPT" => written.no_opt = true,
                 _ if SECTIONS.contains(&line) => {
                     section = SECTIONS.iter().position(|name| *name == line).unwrap_or_default();
@@ -88,12 +90,17 @@ impl Written {
                 message.add_query(Query::query(absolute(name)?, type_of(kind)?));
             }
             None if self.header_only => {}
-            None => _ = message.add_queries(query.queries),
+            // In lower case, so that names are compressed as resolvers do it, whatever the case they were asked in.
+            None => _ = message.add_queries(query.queries.into_iter().map(in_lower_case)),
         }
         let [answers, authorities, additionals] = self.records.clone();
         message.add_answers(answers).add_authorities(authorities).add_additionals(additionals);
         let mut bytes = message.to_vec().map_err(|error| format!("the resolver's reply: {error}"))?;
         bytes[2..4].copy_from_slice(&(self.flags | self.rcode & 0x0f).to_be_bytes());
+        if self.other_question.is_none() && !self.other_case && !self.header_only {
+            let end = 12 + asked[12..].iter().position(|octet| *octet == 0).unwrap_or(0);
+            bytes[12..end].copy_from_slice(&asked[12..end]);
+        }
         if !self.header_only && !self.no_opt {
             let additional = u16::from_be_bytes([bytes[10], bytes[11]]) + 1;
             bytes[10..12].copy_from_slice(&additional.to_be_bytes());
@@ -298,7 +305,17 @@ pub fn question(message: &[u8], tcp: bool) -> Told<(String, Message)> {
     let query = read.queries.first().ok_or("a question sent upstream asks nothing")?;
     let dnssec_ok = read.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
     let name = query.name().to_ascii().trim_end_matches('.').to_owned();
-    Ok((words(&name, query.query_type().into(), dnssec_ok, read.metadata.checking_disabled, tcp), read))
+    let mut words = words(&name, query.query_type().into(), dnssec_ok, read.metadata.checking_disabled, tcp);
+    if read.edns.is_none() {
+        words.push_str(" -edns");
+    }
+    Ok((words, read))
+}
+
+/// The same question in lower case.
+fn in_lower_case(mut query: Query) -> Query {
+    query.set_name(query.name().to_lowercase());
+    query
 }
 
 fn words(name: &str, kind: u16, dnssec_ok: bool, cd: bool, tcp: bool) -> String {

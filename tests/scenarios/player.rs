@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hickory_proto::op::Edns;
 use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
 use phzd::upstream::Upstream;
-use phzd::upstream::forward::{Action, Flown, Forwarder};
+use phzd::upstream::forward::{Action, Ask, Flown, Forwarder};
 use phzd::wire::Transport;
 
 use super::echo::{Query, echoed};
@@ -98,7 +99,7 @@ impl Player {
         let policy = Policy::new(&config);
         let keeping = Keeping::new(&config, policy.endpoints(), now);
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config.cache));
+        let upstream = Arc::new(Upstream::new(&config));
         Ok(Self {
             now,
             responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
@@ -136,7 +137,7 @@ impl Player {
             }
             Step { reload: Some(reload), .. } => {
                 let config = configuration(reload)?;
-                self.upstream.configure(&config.cache);
+                self.upstream.configure(&config);
                 let policy = Policy::new(&config);
                 self.keeping.configure(&config, policy.endpoints(), self.now);
                 self.policy.store(Arc::new(policy));
@@ -208,12 +209,15 @@ impl Player {
                 self.carry_out()?;
             }
         }
+        // Whoever reads the cache wakes the forwarder, if an answer is to be asked for again.
+        self.forwarder.tick(self.now);
+        self.carry_out()?;
         if let Some(resolver) = &step.resolver {
             self.resolver(resolver, step, query.asking.as_ref())?;
         }
         match &step.reply {
             Some(reply) => self.reply(client, reply),
-            None => match self.delivered.last() {
+            None => match self.delivered.iter().find(|delivered| delivered.query.client == client) {
                 None => Ok(0),
                 Some(Delivered { reply: Some(reply), .. }) => {
                     let seen = Seen::read(reply)?;
@@ -241,7 +245,8 @@ impl Player {
             (Some(says), None) => self.says(index, says),
             (None, Some(sends)) => {
                 let message = &self.asked[index].message;
-                let known = [("ID", &message[..2]), ("QUESTION", &message[12..message.len() - 11])];
+                let opt = if message[11] > 0 { 11 } else { 0 };
+                let known = [("ID", &message[..2]), ("QUESTION", &message[12..message.len() - opt])];
                 let sent = bytes(sends, &known)?;
                 self.arrives(index, Some(&sent))
             }
@@ -273,8 +278,8 @@ impl Player {
             ));
         }
         let metadata = &message.metadata;
-        let edns = message.edns.as_ref().ok_or("the question sent upstream has no OPT")?;
-        let bare = edns.max_payload() == 1232 && edns.options().options.is_empty();
+        let bare = |edns: &Edns| edns.max_payload() == 1232 && edns.options().options.is_empty();
+        let bare = message.edns.as_ref().is_none_or(bare);
         if !(metadata.recursion_desired && metadata.authentic_data && bare) {
             return Err(format!(
                 "a question sent upstream has RD, AD and an OPT of 1232 octets, no option: {message:?}"
@@ -362,7 +367,7 @@ impl Player {
                 _ => None,
             });
             let due = streams
-                .chain(self.forwarder.next_tick())
+                .chain(self.forwarder.next_tick(self.now))
                 .chain(self.keeping.next_tick())
                 .min()
                 .filter(|due| *due <= until);
@@ -392,7 +397,7 @@ impl Player {
     fn look_around(&mut self) -> Told<()> {
         self.probes.clear();
         let policy = self.policy.load_full();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.resolvers()).copied().collect();
+        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.forwarder.probe(&resolvers, self.now);
@@ -420,8 +425,8 @@ impl Player {
                     let (_, local) = self.sockets.remove(&socket).ok_or("a socket is closed twice")?;
                     self.upstream.loops.closed(local);
                 }
-                Action::Fetch { flight, resolver, message, until } => {
-                    self.asked.push(Asked { resolver, message, by: By::Tcp(flight, until) });
+                Action::Fetch { flight, target, message, until } => {
+                    self.asked.push(Asked { resolver: target.address, message, by: By::Tcp(flight, until) });
                 }
             }
         }
@@ -455,8 +460,9 @@ impl Player {
 
     /// The query waits for a resolver.
     fn forward(&mut self, pending: Pending, query: Query) {
-        let (question, route, until) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
-        self.forwarder.ask(question, route, until, Waiter { pending, query }, self.now);
+        let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
+        let (client, waiter) = (query.client.ip(), Waiter { pending, query });
+        self.forwarder.ask(Ask { question, route, deadline, client, waiter }, self.now);
     }
 
     /// `ADDRESS[:PORT]`, or one of phzd's own sockets.

@@ -16,7 +16,8 @@ use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem};
 use crate::config::zone_file::is_within;
 use crate::config::{
-    Addresses, Affinity, Data, DnsName, Endpoint, EndpointAddress, Except, HealthCheck, RecordSet, Rule, WhenDown,
+    Addresses, Affinity, Channel, Data, DnsName, Endpoint, EndpointAddress, Except, HealthCheck, RecordSet, Rule,
+    WhenDown,
 };
 use crate::wire::Name;
 use crate::zone::partition::{looks_like_region, suffix};
@@ -387,7 +388,10 @@ impl Surroundings<'_> {
     fn resolvers_for(&self, name: &Name) -> Vec<SocketAddr> {
         let covering = self.rules.iter().flatten().filter(|rule| is_within(name, &rule.domain));
         let longest = covering.max_by_key(|rule| rule.domain.label_count());
-        longest.map_or_else(|| self.resolvers.clone(), |rule| rule.targets.clone())
+        let targets = longest.into_iter().flat_map(|rule| &rule.targets);
+        let plain = targets.filter(|target| target.channel == Channel::Plain);
+        let plain: Vec<SocketAddr> = plain.map(|target| target.address).collect();
+        if plain.is_empty() { self.resolvers.clone() } else { plain }
     }
 }
 

@@ -29,15 +29,23 @@ impl Judge<'_> {
                 }
                 self.warn_of_wide_rule(text, domain);
             }
-            if rule.targets.as_ref().is_none_or(|list| list.value.is_empty()) {
+            let forward = rule.forward.as_ref().is_none_or(|flag| flag.value);
+            if let (false, Some(targets)) = (forward, &rule.targets) {
+                let problem = Problem::mistake(targets.place.as_ref(), "targets of a rule that forwards to none");
+                let problem =
+                    problem.note(rule.forward.as_ref().and_then(|flag| flag.place.as_ref()), "forward is here");
+                self.problems.push(problem.hint("remove the targets, or forward = false"));
+            } else if forward && rule.targets.as_ref().is_none_or(|list| list.value.is_empty()) {
                 let place = rule.targets.as_ref().and_then(|list| list.place.as_ref()).or(rule.origin.place.as_ref());
                 let problem = Problem::mistake(place, "a rule without targets");
-                self.absent(&rule.origin, problem.hint("add targets = [\"10.0.0.53\"]"));
+                let hint = "add targets = [\"10.0.0.53\"], or forward = false to leave the domain to vpc.resolvers";
+                self.absent(&rule.origin, problem.hint(hint));
             }
             let targets = self.sockets(&rule.targets, Use::Target);
             self.warn_of_loops(&targets, listen, "target");
-            let targets = targets.into_iter().map(|target| target.value).collect();
-            rules.push(domain.map(|domain| Rule { domain, targets }));
+            let targets = targets.into_iter().map(|target| target.value.into()).collect();
+            let fallback = rule.fallback.as_ref().is_some_and(|flag| flag.value);
+            rules.push(domain.map(|domain| Rule { domain, targets, fallback }));
         }
         rules
     }

@@ -12,7 +12,7 @@ use crate::wire::{ExtendedError, Name};
 const MB: usize = 1 << 20;
 
 fn route(last: u8) -> Arc<Route> {
-    Route::new(&[SocketAddr::from(([10, 0, 0, last], 53))])
+    Route::new([SocketAddr::from(([10, 0, 0, last], 53)).into()], &[]).into()
 }
 
 fn question(name: &str) -> Question {
@@ -37,7 +37,7 @@ fn found(cache: &Cache, route: &Route, question: &Question, now: Instant) -> Opt
 fn an_answer_serves_until_its_lifetime_is_over() {
     let (cache, route, name, start) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
     assert_eq!(found(&cache, &route, &name, start), None);
-    cache.insert(&route, &name, answer(1, 0), seconds(60), start);
+    cache.insert(&route, &name, (answer(1, 0), Outcome::Positive), seconds(60), start);
     let at = |millis: u64| found(&cache, &route, &name, start + Duration::from_millis(millis));
     assert_eq!(at(0), Some((1, 0)));
     assert_eq!(at(999), Some((1, 0)), "an age is in whole seconds");
@@ -51,21 +51,21 @@ fn an_answer_serves_until_its_lifetime_is_over() {
 #[test]
 fn a_lifetime_of_zero_is_not_kept_and_leaves_what_is_there() {
     let (cache, route, name, now) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
-    cache.insert(&route, &name, answer(1, 0), Duration::ZERO, now);
+    cache.insert(&route, &name, (answer(1, 0), Outcome::Positive), Duration::ZERO, now);
     assert_eq!(cache.entries(), 0);
-    cache.insert(&route, &name, answer(2, 0), seconds(9), now);
-    cache.insert(&route, &name, answer(3, 0), Duration::ZERO, now);
+    cache.insert(&route, &name, (answer(2, 0), Outcome::Positive), seconds(9), now);
+    cache.insert(&route, &name, (answer(3, 0), Outcome::Positive), Duration::ZERO, now);
     assert_eq!(found(&cache, &route, &name, now), Some((2, 0)));
-    cache.insert(&route, &name, answer(4, 0), Duration::MAX, now);
+    cache.insert(&route, &name, (answer(4, 0), Outcome::Positive), Duration::MAX, now);
     assert_eq!(found(&cache, &route, &name, now), Some((2, 0)), "no instant is that far away");
 }
 
 #[test]
 fn a_newer_answer_takes_the_olders_place() {
     let (cache, route, name, start) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
-    cache.insert(&route, &name, answer(1, 100), seconds(60), start);
+    cache.insert(&route, &name, (answer(1, 100), Outcome::Positive), seconds(60), start);
     let before = cache.bytes();
-    cache.insert(&route, &name, answer(2, 40), seconds(5), start + seconds(10));
+    cache.insert(&route, &name, (answer(2, 40), Outcome::Positive), seconds(5), start + seconds(10));
     assert_eq!((cache.entries(), cache.bytes()), (1, before - 60));
     assert_eq!(found(&cache, &route, &name, start + seconds(14)), Some((2, 4)));
     assert_eq!(found(&cache, &route, &name, start + seconds(15)), None);
@@ -78,7 +78,7 @@ fn whatever_was_asked_differently_is_another_answer() {
     let keys = [
         (route(2), plain.clone()),
         (route(3), plain.clone()),
-        (Route::new(&[route(2).resolvers(), route(3).resolvers()].concat()), plain.clone()),
+        (Arc::new(Route::new(route(2).addresses().chain(route(3).addresses()).map(Into::into), &[])), plain.clone()),
         (route(2), question("b.example")),
         (route(2), question("example")),
         (route(2), Question { kind: 28, ..plain.clone() }),
@@ -88,7 +88,7 @@ fn whatever_was_asked_differently_is_another_answer() {
     ];
     for (number, (route, question)) in keys.iter().enumerate() {
         assert_eq!(found(&cache, route, question, now), None, "{question:?}");
-        cache.insert(route, question, answer(number as u16, 0), seconds(60), now);
+        cache.insert(route, question, (answer(number as u16, 0), Outcome::Positive), seconds(60), now);
     }
     for (number, (route, question)) in keys.iter().enumerate() {
         assert_eq!(found(&cache, route, question, now), Some((number as u16, 0)), "{question:?}");
@@ -101,7 +101,7 @@ fn nothing_is_lost_while_there_is_room() {
     let (cache, route, now) = (Cache::new(4 * MB), route(2), Instant::now());
     let names: Vec<_> = (0..4000).map(|number| question(&format!("n{number}.example"))).collect();
     for (number, name) in names.iter().enumerate() {
-        cache.insert(&route, name, answer(number as u16, 20), seconds(60), now);
+        cache.insert(&route, name, (answer(number as u16, 20), Outcome::Positive), seconds(60), now);
     }
     for (number, name) in names.iter().enumerate() {
         assert_eq!(found(&cache, &route, name, now), Some((number as u16, 0)));
@@ -114,12 +114,12 @@ fn nothing_is_lost_while_there_is_room() {
 #[test]
 fn an_answer_larger_than_a_share_is_not_kept() {
     let (cache, route, name, now) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
-    cache.insert(&route, &name, answer(1, MB / SHARDS), seconds(60), now);
+    cache.insert(&route, &name, (answer(1, MB / SHARDS), Outcome::Positive), seconds(60), now);
     assert_eq!(cache.entries(), 0);
-    cache.insert(&route, &name, answer(1, MB / SHARDS / 2), seconds(60), now);
+    cache.insert(&route, &name, (answer(1, MB / SHARDS / 2), Outcome::Positive), seconds(60), now);
     assert_eq!(cache.entries(), 1);
     let none = Cache::new(0);
-    none.insert(&route, &name, answer(1, 0), seconds(60), now);
+    none.insert(&route, &name, (answer(1, 0), Outcome::Positive), seconds(60), now);
     assert_eq!((none.entries(), found(&none, &route, &name, now)), (0, None));
 }
 
@@ -128,7 +128,7 @@ fn a_smaller_size_keeps_what_is_used() {
     let (cache, route, now) = (Cache::new(8 * MB), route(2), Instant::now());
     let names: Vec<_> = (0..10_000).map(|number| question(&format!("n{number}.example"))).collect();
     for (number, name) in names.iter().enumerate() {
-        cache.insert(&route, name, answer(number as u16, 20), seconds(60), now);
+        cache.insert(&route, name, (answer(number as u16, 20), Outcome::Positive), seconds(60), now);
     }
     let used = &names[3000..3200];
     for name in used.iter().chain(used) {
@@ -144,7 +144,7 @@ fn a_smaller_size_keeps_what_is_used() {
     cache.resize(8 * MB);
     assert_eq!(cache.entries(), few);
     for name in &names {
-        cache.insert(&route, name, answer(1, 20), seconds(60), now);
+        cache.insert(&route, name, (answer(1, 20), Outcome::Positive), seconds(60), now);
     }
     assert_eq!(cache.entries(), names.len(), "there is room again");
     cache.resize(0);
@@ -162,14 +162,14 @@ fn a_million_names_asked_once_do_not_push_out_a_hundred_asked_often() {
     for number in 0..FLOOD {
         let name = Name::from_wire(format!("\x08{number:08x}\x07example\x00").as_bytes()).unwrap();
         let random = Question { name, ..popular[0].clone() };
-        cache.insert(&route, &random, Arc::clone(&said), seconds(86_400), now);
+        cache.insert(&route, &random, (Arc::clone(&said), Outcome::Positive), seconds(86_400), now);
         if number % 20 == 0 {
             // Each of the hundred once in 2,000 of the others: less often than the small queue would bear by itself.
             let question = &popular[asked % popular.len()];
             asked += 1;
             if found(&cache, &route, question, now).is_none() {
                 *(if number < FLOOD / 10 { &mut missed_early } else { &mut missed_late }) += 1;
-                cache.insert(&route, question, Arc::clone(&said), seconds(86_400), now);
+                cache.insert(&route, question, (Arc::clone(&said), Outcome::Positive), seconds(86_400), now);
             }
         }
     }
@@ -192,7 +192,13 @@ fn threads_find_what_threads_keep() {
                 for (number, name) in names.iter().enumerate().cycle().take(20_000) {
                     match found(cache, route, name, now) {
                         Some((code, _)) => assert_eq!(usize::from(code), number),
-                        None => cache.insert(route, name, answer(number as u16, number * 7), seconds(60), now),
+                        None => cache.insert(
+                            route,
+                            name,
+                            (answer(number as u16, number * 7), Outcome::Positive),
+                            seconds(60),
+                            now,
+                        ),
                     }
                     if thread == 0 && number == 250 {
                         cache.resize(MB + number * (number % 3));
@@ -242,7 +248,7 @@ proptest! {
                     let (question, answer) = (question(&format!("n{key}")), answer(number, size));
                     let weight = weight(&question, &answer);
                     let fits = weight <= cache.shard(cache.hash(&route, question.as_asked())).room;
-                    cache.insert(&route, &question, answer, seconds(lifetime), now);
+                    cache.insert(&route, &question, (answer, Outcome::Positive), seconds(lifetime), now);
                     if fits && lifetime > 0 {
                         model.insert(key, (number, now, now + seconds(lifetime)));
                     }

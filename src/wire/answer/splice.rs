@@ -4,7 +4,7 @@
 //! a message whose question was the end's name (RFC 1035 section 4.1.4), and are made to mean the same octets in the new
 //! one. No octet is added or taken away, so whatever types the end has go through as they came.
 
-use super::{Alias, Answer, CLASS_IN, HEADER, Placement, kind, pointer_to};
+use super::{Alias, Answer, CLASS_IN, HEADER, Placement, STALE, kind, pointer_to};
 
 /// A compression pointer reaches no further (RFC 1035 section 4.1.4).
 const MAX_POINTER: usize = 0x3fff;
@@ -50,7 +50,7 @@ impl Answer {
             apexes: Box::default(),
             stride: 0,
             aliases: Box::default(),
-            errors: end.errors.clone(),
+            errors: if place.stale { STALE.clone().into() } else { end.errors.clone() },
         })
     }
 }
@@ -191,7 +191,8 @@ mod tests {
             dnssec_ok: false,
             checking_disabled: false,
         };
-        let mut message = Message::from_vec(&question.message(7)).unwrap().into_response();
+        let mut message =
+            Message::from_vec(&question.message(7, question.name.as_wire(), true)).unwrap().into_response();
         let owner = name("www.public.example.");
         let answers = [
             RData::CNAME(hickory_proto::rr::rdata::CNAME(name("alias.public.example."))),
@@ -208,7 +209,7 @@ mod tests {
         message.answers = answers.into_iter().map(|data| Record::from_rdata(owner.clone(), 300, data)).collect();
         let soa = SOA::new(name("ns.public.example."), name("host.alias.public.example."), 1, 2, 3, 4, 5);
         message.authorities = vec![Record::from_rdata(name("public.example."), 300, RData::SOA(soa))];
-        let received = read(&message.to_vec().unwrap(), &question).unwrap();
+        let received = read(&message.to_vec().unwrap(), &question, None).unwrap();
         let name: Name = "a.private.example".parse().unwrap();
         let links = [link("b.private.example", 60), link("www.public.example", 60)];
         let place = Placement { age: 100, ..Placement::FRESH };

@@ -77,13 +77,13 @@ fn aged(bytes: &[u8], age: u32) -> [Vec<Record>; 3] {
 /// Whatever reads packets, on any bytes.
 fn read_and_write(bytes: &[u8], question: &Question) {
     let mut out = [0; 1400];
-    let query = question.message(1);
+    let query = question.message(1, question.name.as_wire(), true);
     let Decoded::Query(asked) = decode(&query) else { return };
-    if let Ok(received) = read(bytes, question) {
+    if let Ok(received) = read(bytes, question, None) {
         let mut answer = std::sync::Arc::unwrap_or_clone(received.answer);
         answer.raise_ttls(5);
         for limit in [0, 20, 512, 1232, 65_535] {
-            let length = answer.write(&asked, Placement { age: 3, apex: 2, turn: 7 }, limit, &mut out);
+            let length = answer.write(&asked, Placement { age: 3, apex: 2, turn: 7, stale: false }, limit, &mut out);
             assert!(length <= limit && length <= out.len());
         }
     }
@@ -104,7 +104,7 @@ proptest! {
     /// A reply read and written again has the same records in the same order, whatever their types, wherever the OPT.
     #[test]
     fn what_a_resolver_says_is_what_the_client_gets((bytes, question) in message(), age in 0..200_000_u32) {
-        let received = read(&bytes, &question);
+        let received = read(&bytes, &question, None);
         prop_assert!(received.is_ok(), "{received:?}: {:?}", shown(&bytes));
         let received = received.unwrap();
         let reply = sent(&received, &question, age);
@@ -131,7 +131,7 @@ proptest! {
         changes in prop::collection::vec(prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4), 60),
     ) {
         read_and_write(&noise, &question);
-        let query = question.message(1);
+        let query = question.message(1, question.name.as_wire(), true);
         for (turn, change) in changes.iter().enumerate() {
             let mut bytes = if turn % 4 == 0 { query.clone() } else { bytes.clone() };
             for (at, octet) in change {

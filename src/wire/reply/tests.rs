@@ -49,7 +49,7 @@ fn opt(high: u8, options: &[(u16, &[u8])]) -> Record {
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<Received, Unusable> {
-    read(bytes, &question("host.example", TYPE_A))
+    read(bytes, &question("host.example", TYPE_A), None)
 }
 
 fn read_message(message: &Message) -> Received {
@@ -58,7 +58,7 @@ fn read_message(message: &Message) -> Received {
 
 /// What a client is sent that asked `question`, `age` seconds later.
 pub(super) fn sent(received: &Received, question: &Question, age: u32) -> Vec<u8> {
-    let packet = question.message(9);
+    let packet = question.message(9, question.name.as_wire(), true);
     let Decoded::Query(query) = decode(&packet) else { panic!("{packet:?}") };
     let mut out = vec![0; 65_535];
     let place = Placement { age, ..Placement::FRESH };
@@ -152,7 +152,7 @@ fn records_of_another_type_are_no_answer_except_to_any() {
     message.add_answer(Record::from_rdata(name("host.example."), 60, RData::PTR(PTR(name("a.")))));
     assert_eq!(read_message(&message).outcome, Outcome::Negative);
     message.queries[0].set_query_type(RecordType::ANY);
-    let received = read(&message.to_vec().unwrap(), &question("host.example", kind::ANY)).unwrap();
+    let received = read(&message.to_vec().unwrap(), &question("host.example", kind::ANY), None).unwrap();
     assert_eq!((received.outcome, received.lifetime), (Outcome::Positive, 60));
 }
 
@@ -301,7 +301,7 @@ fn an_opt_among_other_records_leaves_no_trace() {
     ]);
     let bytes = message.to_vec().unwrap();
     let asked = question("host.example", TYPE_A);
-    let received = read(&bytes, &asked).unwrap();
+    let received = read(&bytes, &asked, None).unwrap();
     let reply = sent(&received, &asked, 0);
     assert_eq!(shown(&reply), shown(&bytes));
     assert_eq!(shown(&reply)[2].len(), 10);
@@ -315,7 +315,7 @@ fn octets_that_only_look_like_a_pointer_are_left_alone() {
     let record = [owner, &ADDRESS[2..]].concat();
     let bytes = raw([0, 0, 2], &[OPT, &record]);
     let asked = question("host.example", TYPE_A);
-    let reply = sent(&read(&bytes, &asked).unwrap(), &asked, 0);
+    let reply = sent(&read(&bytes, &asked, None).unwrap(), &asked, 0);
     assert_eq!(shown(&reply), shown(&bytes));
 }
 
@@ -332,7 +332,7 @@ fn names_after_an_opt_must_be_whole() {
 fn types_that_nobody_knows_are_kept_octet_by_octet() {
     let record = b"\xc0\x0c\xfe\x57\x00\x01\x00\x00\x00\x3c\x00\x05\xc0\x0c\xff\x00\x80";
     let asked = Question { dnssec_ok: false, ..question("host.example", TYPE_A) };
-    let received = read(&raw([1, 0, 1], &[record, OPT]), &asked).unwrap();
+    let received = read(&raw([1, 0, 1], &[record, OPT]), &asked, None).unwrap();
     let reply = sent(&received, &asked, 0);
     assert_eq!(reply[usize::from(RECORDS)..], [record, OPT].concat());
 }
@@ -358,7 +358,7 @@ fn a_chain_of_cnames_is_found_in_any_order() {
     message.add_answers(links);
     for kind in [RecordType::CNAME, RecordType::ANY] {
         message.queries[0].set_query_type(kind);
-        let received = read(&message.to_vec().unwrap(), &question("host.example", kind.into())).unwrap();
+        let received = read(&message.to_vec().unwrap(), &question("host.example", kind.into()), None).unwrap();
         assert!(received.answer.aliases().is_empty(), "the CNAME itself is the answer");
     }
 }
@@ -394,7 +394,7 @@ fn ad_is_told_to_those_who_ask() {
 fn a_question_is_asked_as_it_is_kept() {
     for (dnssec_ok, checking_disabled) in [(false, false), (true, false), (false, true), (true, true)] {
         let asked = Question { dnssec_ok, checking_disabled, ..question("Host.Example", 65) };
-        let packet = asked.message(0xabcd);
+        let packet = asked.message(0xabcd, asked.name.as_wire(), true);
         assert_eq!(message_id(&packet), Some(0xabcd));
         let Decoded::Query(query) = decode(&packet) else { panic!("{packet:?}") };
         assert!(query.recursion_desired() && query.wants_authentic());

@@ -1,0 +1,170 @@
+//! What those who wait are told: an answer, an older one while there is none (RFC 8767), or why there is nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::Route;
+use super::super::cache::Hit;
+use super::super::flight::{Flown, Waiter, servfail};
+use super::super::line::{Prefix, Seat};
+use super::{Ask, Forwarder, MAX_FLIGHTS, MAX_WAITING, MAX_WAITING_OF_ONE};
+use crate::wire::answer::ExtendedError;
+
+impl<W> Forwarder<W> {
+    /// Who waits longest is told that there are too many, if there are.
+    pub(super) fn make_seats(&mut self, client: Prefix, now: Instant) {
+        let (whose, why) = if self.line.seats_of(client) > MAX_WAITING_OF_ONE {
+            (Some(client), "too many queries of this client are waiting")
+        } else if self.line.len() > MAX_WAITING {
+            (self.line.largest(), "too many queries are waiting")
+        } else {
+            return;
+        };
+        let Some((seat, flown)) = whose.and_then(|client| self.line.oldest_of(client)) else { return };
+        let Some(flight) = self.flights.get_mut(flown.key) else { return };
+        if let Some(place) = flight.waiters.iter().position(|waiter| waiter.seat == seat)
+            && let Some(waiter) = flight.waiters.remove(place)
+        {
+            self.answered.push((waiter.who, Hit::fresh(servfail(ExtendedError::OTHER, why))));
+        } else {
+            flight.seat = None;
+        }
+        self.line.leave(seat);
+        // What nobody waits for need not be asked, nor remembered when there is so much.
+        let waited_for = flight.seats().next().is_some();
+        if !waited_for && (flight.sent.is_empty() || self.flights.len() > MAX_FLIGHTS) {
+            self.remove(flown.key);
+        }
+        debug_assert!(self.line.len() <= MAX_WAITING + 1, "{now:?}");
+    }
+
+    /// With no packet left for it, a question is answered with what was, and asked when its turn comes.
+    pub(super) fn serve_stale_if_short(&mut self, flown: Flown, seat: Seat) {
+        let Some(flight) = self.flights.get_mut(flown.key) else { return };
+        if flight.queued && flight.stale.is_some() {
+            // Its seat is kept, so that it is asked at all.
+            let last = flight.waiters.iter().position(|waiter| waiter.seat == seat);
+            if let (Some(place), Some(stale)) = (last, flight.stale.clone())
+                && let Some(waiter) = flight.waiters.remove(place)
+            {
+                self.answered.push((waiter.who, stale));
+                if let Some(kept) = flight.seat.replace(seat) {
+                    self.line.leave(kept);
+                }
+            }
+        }
+    }
+
+    /// Those whose deadline has come are told; when it is the last one's, nothing more is sent.
+    pub(super) fn tell_the_late(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let failure = if flight.queued && flight.sent.is_empty() {
+            servfail(ExtendedError::OTHER, "more is asked than upstream.packets-per-second allows")
+        } else {
+            flight.failure_or("no resolver answered in time")
+        };
+        while let Some(waiter) = flight.waiters.front()
+            && waiter.deadline <= now
+            && let Some(waiter) = flight.waiters.pop_front()
+        {
+            self.line.leave(waiter.seat);
+            let told = flight.stale.clone().unwrap_or_else(|| Hit::fresh(Arc::clone(&failure)));
+            self.answered.push((waiter.who, told));
+        }
+        if now < flight.ends {
+            return;
+        }
+        (flight.repeat, flight.hedge) = (None, None);
+        let over = std::mem::replace(&mut flight.ended, true) && flight.gone() <= now;
+        if flight.sent.is_empty() && flight.fetching.is_none() || over {
+            self.remove(key);
+        } else if flight.failure.is_none() {
+            self.upstream.fail(&flight.route, &flight.question, failure, now);
+        }
+    }
+
+    /// A send has failed. If nothing is left to hope for, those who wait need not go on.
+    pub(super) fn missed(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get(key).filter(|flight| !flight.settled) else { return };
+        let route = Arc::clone(&flight.route);
+        if self.is_down(&route) {
+            if let Some(fallback) = route.fallback() {
+                return self.reroute(key, fallback, now);
+            }
+            self.serve_stale(key);
+        }
+        let Some(flight) = self.flights.get(key) else { return };
+        let unasked = (0..route.hops().len()).any(|place| !flight.was_asked(place));
+        if self.is_hopeless(key) {
+            self.fail(key, now);
+        } else if unasked && self.choose(key, now).is_some() && flight.fetching.is_none() {
+            self.dispatch(key, now);
+        }
+        self.set_timer(key);
+    }
+
+    /// All who wait are asked for elsewhere.
+    pub(super) fn reroute(&mut self, key: usize, to: &Arc<Route>, now: Instant) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let question = flight.question.clone();
+        for Waiter { deadline, seat, who } in std::mem::take(&mut flight.waiters) {
+            self.line.leave(seat);
+            let (question, route, client) = (question.clone(), Arc::clone(to), seat.client());
+            self.ask(Ask { question, route, deadline, client, waiter: who }, now);
+        }
+    }
+
+    /// All who wait have what is kept, if anything is; the question stays on its way.
+    pub(super) fn serve_stale(&mut self, key: usize) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        let Some(stale) = &flight.stale else { return };
+        for waiter in flight.waiters.drain(..) {
+            self.line.leave(waiter.seat);
+            self.answered.push((waiter.who, stale.clone()));
+        }
+    }
+
+    /// Nobody is left to be asked.
+    pub(super) fn fail(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get(key) else { return };
+        let failure = flight.failure_or("no resolver gave a usable answer");
+        // That there is nobody to ask says nothing of the question.
+        let hit = match flight.spent.is_empty() && flight.sent.is_empty() {
+            true => flight.stale.clone().unwrap_or_else(|| Hit::fresh(failure)),
+            false => self.upstream.fail(&flight.route, &flight.question, failure, now),
+        };
+        self.settle(key, &hit);
+    }
+
+    /// All who wait have `hit`. Whether others who were asked answer as well is still looked at.
+    pub(super) fn settle(&mut self, key: usize, hit: &Hit) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        self.answered.extend(flight.waiters.drain(..).map(|waiter| {
+            self.line.leave(waiter.seat);
+            (waiter.who, hit.clone())
+        }));
+        self.unqueue(key);
+        self.unindex(key);
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        flight.settled = true;
+        (flight.fetching, flight.repeat, flight.hedge) = (None, None, None);
+        self.forget_if_done(key);
+    }
+
+    /// A settled flight is forgotten when nothing more can be learned from it.
+    pub(super) fn forget_if_done(&mut self, key: usize) {
+        match self.flights.get(key) {
+            Some(flight) if flight.sent.iter().any(|sent| sent.due.is_some()) => self.set_timer(key),
+            _ => self.remove(key),
+        }
+    }
+
+    /// A flight ends: what still comes for it is nobody's.
+    pub(super) fn remove(&mut self, key: usize) {
+        self.release_all(key);
+        self.unqueue(key);
+        self.unindex(key);
+        let Some(flight) = self.flights.try_remove(key) else { return };
+        flight.seats().for_each(|seat| self.line.leave(seat));
+    }
+}

@@ -1,0 +1,185 @@
+//! Who waits, and whose turn it is when packets are short.
+//!
+//! Clients take turns, and of each the newest question goes first: the oldest has the least time left, and whoever asked
+//! it may have gone. A client is a prefix of addresses, so that one host has one turn, whatever addresses it uses.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+
+use foldhash::fast::RandomState;
+
+use super::flight::Flown;
+
+/// An IPv4 address, or the /56 of an IPv6 address, which is what a site is given (RFC 6177 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Prefix(IpAddr);
+
+impl From<IpAddr> for Prefix {
+    fn from(client: IpAddr) -> Self {
+        Self(match client.to_canonical() {
+            IpAddr::V4(v4) => v4.into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 72 << 72).into(),
+        })
+    }
+}
+
+/// A place to wait in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    client: Prefix,
+    /// Later ones are higher.
+    number: u64,
+}
+
+impl Seat {
+    /// Whose it is: an address of the prefix.
+    pub fn client(self) -> IpAddr {
+        self.client.0
+    }
+}
+
+/// All who wait.
+#[derive(Debug, Default)]
+pub struct Line {
+    clients: HashMap<Prefix, Client, RandomState>,
+    /// Clients with questions that wait for a packet, in the order of their turns.
+    turns: VecDeque<Prefix>,
+    seats: usize,
+    last: u64,
+}
+
+/// One client's seats, by number.
+#[derive(Debug, Default)]
+struct Client {
+    seats: BTreeMap<u64, Flown>,
+    /// Those whose question waits for a packet.
+    queued: BTreeMap<u64, Flown>,
+}
+
+impl Line {
+    /// A seat for somebody of `client` who waits for `flight`.
+    pub fn sit(&mut self, client: Prefix, flight: Flown) -> Seat {
+        self.last += 1;
+        self.seats += 1;
+        self.clients.entry(client).or_default().seats.insert(self.last, flight);
+        Seat { client, number: self.last }
+    }
+
+    /// Nobody sits there any more.
+    pub fn leave(&mut self, seat: Seat) {
+        let Some(client) = self.clients.get_mut(&seat.client) else { return };
+        client.queued.remove(&seat.number);
+        self.seats -= usize::from(client.seats.remove(&seat.number).is_some());
+        if client.seats.is_empty() {
+            self.clients.remove(&seat.client);
+        }
+    }
+
+    /// The flight for which somebody sits there waits for a packet.
+    pub fn queue(&mut self, seat: Seat, flight: Flown) {
+        let Some(client) = self.clients.get_mut(&seat.client) else { return };
+        if client.queued.is_empty() && !self.turns.contains(&seat.client) {
+            self.turns.push_back(seat.client);
+        }
+        client.queued.insert(seat.number, flight);
+    }
+
+    /// It does not any more.
+    pub fn unqueue(&mut self, seat: Seat) {
+        if let Some(client) = self.clients.get_mut(&seat.client) {
+            client.queued.remove(&seat.number);
+        }
+    }
+
+    /// The flight that has the next packet: the newest of the client whose turn it is. It stays queued.
+    pub fn next(&mut self) -> Option<Flown> {
+        while let Some(client) = self.turns.pop_front() {
+            let newest = self.clients.get(&client).and_then(|client| client.queued.last_key_value());
+            if let Some((_, flight)) = newest {
+                self.turns.push_back(client);
+                return Some(*flight);
+            }
+        }
+        None
+    }
+
+    /// Whether no flight waits for a packet.
+    pub fn is_clear(&self) -> bool {
+        let waits = |client: &Prefix| self.clients.get(client).is_some_and(|client| !client.queued.is_empty());
+        !self.turns.iter().any(waits)
+    }
+
+    /// How many sit here.
+    pub fn len(&self) -> usize {
+        self.seats
+    }
+
+    /// How many of `client` sit here.
+    pub fn seats_of(&self, client: Prefix) -> usize {
+        self.clients.get(&client).map_or(0, |client| client.seats.len())
+    }
+
+    /// Who of `client` has waited longest.
+    pub fn oldest_of(&self, client: Prefix) -> Option<(Seat, Flown)> {
+        let (number, flight) = self.clients.get(&client)?.seats.first_key_value()?;
+        Some((Seat { client, number: *number }, *flight))
+    }
+
+    /// The client with the most seats.
+    pub fn largest(&self) -> Option<Prefix> {
+        self.clients.iter().max_by_key(|(_, client)| client.seats.len()).map(|(client, _)| *client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(last: u8) -> Prefix {
+        IpAddr::from([10, 0, 0, last]).into()
+    }
+
+    fn flight(serial: u64) -> Flown {
+        Flown { key: 0, serial }
+    }
+
+    #[test]
+    fn clients_take_turns_and_the_newest_goes_first() {
+        let mut line = Line::default();
+        let mut seats = HashMap::new();
+        for (serial, last) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 1)] {
+            let seat = line.sit(client(last), flight(serial));
+            line.queue(seat, flight(serial));
+            seats.insert(serial, seat);
+        }
+        let mut order = Vec::new();
+        while let Some(next) = line.next() {
+            order.push(next.serial);
+            line.unqueue(seats[&next.serial]);
+        }
+        assert_eq!(order, [5, 4, 3, 2, 1]);
+        assert!(line.is_clear());
+        assert_eq!(line.len(), 5, "they wait for their answers still");
+        seats.values().for_each(|seat| line.leave(*seat));
+        assert_eq!((line.len(), line.clients.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_of_the_client_with_the_most_is_known() {
+        let mut line = Line::default();
+        for (serial, last) in [(1, 2), (2, 1), (3, 1)] {
+            line.sit(client(last), flight(serial));
+        }
+        assert_eq!(line.largest(), Some(client(1)));
+        assert_eq!(line.oldest_of(client(1)).map(|(_, flight)| flight.serial), Some(2));
+        assert_eq!((line.seats_of(client(1)), line.seats_of(client(9))), (2, 0));
+    }
+
+    #[test]
+    fn a_site_is_one_client() {
+        let prefix = |text: &str| Prefix::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:12ff::9"));
+        assert_ne!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:1301::1"));
+        assert_eq!(prefix("::ffff:10.0.0.1"), client(1));
+    }
+}
