@@ -5,11 +5,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use phzd::config::{Config, Server as Settings};
@@ -24,6 +25,10 @@ const OTHER_DESCRIPTORS: usize = 2048;
 const RUNTIME_THREADS: usize = 2;
 /// How often this host's own address is looked for until it is known.
 const LEARN_AGAIN: Duration = Duration::from_secs(5);
+/// How often the cache is written, so that a crash costs no more than what was learned since.
+const SAVE_AGAIN: Duration = Duration::from_secs(3600);
+/// How long a stop waits for it to be written: a large cache on a slow disk, and not one that does not answer.
+const LAST_SAVE: Duration = Duration::from_secs(10);
 
 /// Why the daemon could not start.
 #[derive(Debug)]
@@ -78,8 +83,8 @@ impl Daemon {
         Ok(Self { runtime, hangup })
     }
 
-    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned is
-    /// kept in the folder `state`.
+    /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned
+    /// and cached is kept in the folder `state`.
     ///
     /// # Errors
     /// A listen address that is not to be had, or a system out of threads.
@@ -99,7 +104,9 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = listen(&config.server)?;
     let resolver = Resolver::start_in(config, state)?;
+    let counter = Arc::new(resolver.clone());
     tokio::spawn(learn_self(resolver.clone()));
+    tokio::spawn(save_now_and_then(Arc::clone(&counter)));
     tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
@@ -107,8 +114,8 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
         info!("stopping: what is under way is finished first");
     };
-    let counter = resolver.clone();
     Server::new(resolver, listeners, Limits { tcp_connections, ..limits(&config.server) }).run(stop).await?;
+    let _ = timeout(LAST_SAVE, save(Arc::clone(&counter))).await;
     let totals = counter.totals();
     info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
     Ok(())
@@ -183,6 +190,21 @@ async fn learn_self(resolver: Resolver) {
             }
         }
         sleep(LEARN_AGAIN).await;
+    }
+}
+
+async fn save_now_and_then(resolver: Arc<Resolver>) {
+    loop {
+        sleep(SAVE_AGAIN).await;
+        save(Arc::clone(&resolver)).await;
+    }
+}
+
+/// Writes the cache; others use this thread.
+async fn save(resolver: Arc<Resolver>) {
+    let saved = tokio::task::spawn_blocking(move || resolver.save());
+    if saved.await.is_err() {
+        error!("the cache could not be written: please report it");
     }
 }
 

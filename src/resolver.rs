@@ -15,8 +15,9 @@ use crate::endpoint::keeper::Keeper;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
 use crate::responder::{Outcome, Responder};
-use crate::upstream::Upstream;
 use crate::upstream::exchange::Exchange;
+use crate::upstream::store::Store;
+use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
@@ -29,6 +30,7 @@ pub struct Resolver {
     upstream: Arc<Upstream>,
     exchange: Exchange<Waiting>,
     keeper: Keeper,
+    store: Option<Arc<Store>>,
     registry: Registry,
 }
 
@@ -42,8 +44,9 @@ impl Resolver {
         Self::start_in(config, None)
     }
 
-    /// The same with a folder, `state`, in which the addresses that endpoints' DNS names had last are kept, so that
-    /// they are answered after a restart though no resolver answers. Nobody else may write there meanwhile.
+    /// The same with a folder, `state`, in which the addresses that endpoints' DNS names had last are kept, and by
+    /// [`Resolver::save`] what is cached, so that both are answered after a restart though no resolver answers. Nobody
+    /// else may write there meanwhile.
     ///
     /// # Errors
     /// The threads could not be started. A folder that cannot be used is none: the log says so.
@@ -54,12 +57,16 @@ impl Resolver {
         let registry = Registry::default();
         let upstream = Arc::new(Upstream::new(config));
         let budget = Arc::clone(&upstream.budget);
-        let keeper = Keeper::start(config, policy.endpoints(), state, registry.register(), budget)?;
+        let keeper = Keeper::start(config, policy.endpoints(), state.clone(), registry.register(), budget)?;
+        let store = state.map(|folder| Arc::new(Store::new(folder)));
+        if let Some(store) = &store {
+            store.restore(&upstream, policy.routes(), config.cache.bytes);
+        }
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
         let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
-        let resolver = Self { responder, policy, upstream, exchange, keeper, registry };
+        let resolver = Self { responder, policy, upstream, exchange, keeper, store, registry };
         resolver.look_around();
         Ok(resolver)
     }
@@ -75,6 +82,14 @@ impl Resolver {
         let endpoints = Arc::clone(policy.endpoints());
         self.keeper.configure(config, &endpoints, || self.policy.store(Arc::new(policy)));
         self.look_around();
+    }
+
+    /// Writes what is cached to the state folder, for the next start; without one, nothing is done. Waits for the disk.
+    /// Before the end of the process is when it should be called, and now and then, for when that comes unexpectedly.
+    pub fn save(&self) {
+        if let Some(store) = &self.store {
+            store.save(&self.upstream);
+        }
     }
 
     /// Answers one packet at once, or says that a resolver must be asked first.
@@ -144,10 +159,11 @@ impl Resolver {
         learn_self(&self.policy.load())
     }
 
-    /// Whether what resolvers are sent comes back to us.
+    /// Whether what resolvers are sent comes back to us. Over TLS and HTTPS nothing can: there is no such door here.
     fn look_around(&self) {
         let policy = self.policy.load();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
+        let hops = policy.routes().flat_map(|route| route.hops());
+        let mut resolvers: Vec<_> = hops.filter(|hop| hop.is_plain()).map(Hop::address).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.exchange.probe(resolvers);

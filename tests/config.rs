@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use phzd::config::{
-    Addresses, Audience, Below, Cache, Checked, Config, Data, File, HealthCheck, KEYS, Machine, Others, Problems,
+    Addresses, Audience, Below, Cache, Channel, Checked, Config, Data, File, HealthCheck, KEYS, Machine, Others,
+    Problems, Target,
 };
 
 fn machine() -> Machine {
@@ -168,6 +169,29 @@ fn what_a_file_states_is_meant() {
     assert_eq!(config.buckets[0].allow, allow);
     assert_eq!((config.buckets[0].others, config.buckets[0].below), (Others::NxDomain, Below::Forward));
     assert_eq!(config.rules[0].targets[1].address, "10.0.1.53:5353".parse().unwrap());
+}
+
+#[test]
+fn targets_are_met_in_the_clear_over_tls_and_over_https() {
+    let (config, _) = File::load(Path::new("tests/config/rule-good.toml")).check(&machine()).unwrap();
+    let tls = |host: &str| Channel::Tls(host.to_owned());
+    let https = |path: &str| Channel::Https { host: "dns.corp.example".to_owned(), path: path.to_owned() };
+    let expected = [
+        ("10.0.0.53:53", Channel::Plain),
+        ("10.0.1.53:5353", Channel::Plain),
+        ("10.0.0.53:853", tls("10.0.0.53")),
+        ("[fd00::53]:8853", tls("fd00::53")),
+        ("[fd00::53]:8443", Channel::Https { host: "fd00::53".to_owned(), path: "/dns-query".to_owned() }),
+        ("10.0.2.53:53", Channel::Plain),
+        ("10.0.0.53:853", tls("dns.corp.example")),
+        ("10.0.0.53:443", https("/dns-query")),
+        ("[fd00::53]:443", https("/dns-query")),
+        ("10.0.0.53:8443", https("/other")),
+    ];
+    let meant = expected.map(|(address, channel)| Target { address: address.parse().unwrap(), channel });
+    assert_eq!(config.rules[0].targets, meant);
+    assert_eq!((config.rules[0].fallback, config.rules[1].fallback), (true, false));
+    assert_eq!(config.rules[1].targets, []);
 }
 
 /// A text that was cut off anywhere is told of, and breaks nothing.

@@ -132,7 +132,7 @@ impl Daemon {
     }
 
     /// The names of its threads.
-    fn threads(&self) -> Vec<String> {
+    pub fn threads(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).collect()
     }
@@ -244,7 +244,7 @@ fn begin_tcp(server: SocketAddr, message: &[u8]) -> TcpStream {
     stream
 }
 
-fn over_tcp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
+pub fn over_tcp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
     next_message(&mut begin_tcp(server, message))
 }
 

@@ -228,10 +228,38 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream/exchange",
-        rooms: &["wire", "config::Target", "upstream"],
+        rooms: &["wire", "config", "upstream"],
         crates: &["tracing", "nix", "rand", "socket2"],
         powers: &[Clock, Sockets, Threads],
         rule: "upstream/exchange carries out what forward decides",
+    },
+    Room {
+        at: "upstream/snapshot",
+        rooms: &["wire", "config", "upstream::Route", "upstream::cache::kept"],
+        crates: &["crc32fast"],
+        powers: &[],
+        rule: "the snapshot is bytes: no file, no clock",
+    },
+    Room {
+        at: "upstream/store",
+        rooms: &["upstream"],
+        crates: &["tracing"],
+        powers: &[Clock, Files, Locks],
+        rule: "upstream/store is one file",
+    },
+    Room {
+        at: "upstream/encrypted",
+        rooms: &["config", "upstream"],
+        crates: &["hickory_resolver", "tokio", "tracing"], // what is wrong with a target is said once
+        powers: &[Locks],                                  // of tokio: who waits for a connection is a task
+        rule: "upstream/encrypted keeps connections; what to do when there is none, forward decides",
+    },
+    Room {
+        at: "upstream/encrypted/connection",
+        rooms: &["config"],
+        crates: &["h2", "hickory_resolver", "http", "tokio", "tokio_rustls"],
+        powers: &[Locks, Sockets],
+        rule: "upstream/encrypted/connection carries octets and reads none but their id",
     },
     Room {
         at: "upstream/stream",

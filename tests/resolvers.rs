@@ -523,6 +523,18 @@ fn a_stream_that_claims_and_says_nothing_ends_at_the_deadline() {
 }
 
 #[test]
+fn a_stream_that_comes_octet_by_octet_is_an_answer_all_the_same() {
+    let slow = Standin::tcp(|asked, mut stream| {
+        stream.set_nodelay(true).unwrap();
+        for octet in framed(&asked.answer(GOOD)) {
+            stream.write_all(&[octet]).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    Phzd::new(&[slow.address]).ask("x.example").assert_good();
+}
+
+#[test]
 fn a_stream_that_says_nothing_leaves_time_for_the_next_resolver() {
     let claiming = Standin::tcp(|_, mut stream| {
         stream.write_all(&[0xff, 0xff]).unwrap();

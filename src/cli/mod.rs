@@ -36,7 +36,8 @@ enum Command {
         /// The configuration; files in the folder of the same name with `.d` for `.toml` are added to it
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
-        /// The folder in which learned addresses are kept over a restart; systemd names it. None: they are not kept
+        /// The folder in which learned addresses and cached answers are kept over a restart; systemd names it. None: they
+        /// are not kept
         #[arg(long, value_name = "FOLDER", env = "STATE_DIRECTORY")]
         state_dir: Option<PathBuf>,
     },

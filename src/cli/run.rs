@@ -9,10 +9,10 @@ use tracing_subscriber::EnvFilter;
 use crate::daemon::{CannotServe, Daemon};
 
 /// What is logged unless RUST_LOG says otherwise. hickory's clients warn of each datagram that does not fit, which anybody
-/// can send; what comes of a lookup phzd says itself.
-const LOG: &str = "info,hickory_net=off,hickory_resolver=off";
+/// can send; what comes of a lookup phzd says itself. So it does of a certificate, once and not at each handshake.
+const LOG: &str = "info,hickory_net=off,hickory_resolver=off,rustls_platform_verifier=off";
 
-/// Serves until stopped, with what is learned kept in `state`; one clear line if it cannot.
+/// Serves until stopped, with what is learned and cached kept in `state`; one clear line if it cannot.
 pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     let daemon = match Daemon::prepare() {
         Ok(daemon) => daemon,

@@ -11,6 +11,7 @@ mod claim;
 mod endpoint;
 mod network;
 mod rule;
+mod target;
 mod well_known;
 mod zone;
 

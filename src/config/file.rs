@@ -312,10 +312,26 @@ pub struct Rule {
     pub origin: Origin,
     /// A domain.
     pub domain: Option<Written<String>>,
-    /// `ADDRESS[:PORT]`.
-    pub targets: Option<List>,
+    /// Who knows the domain.
+    pub targets: Option<Written<Vec<Written<Target>>>>,
     /// `false`: what a wider rule covers is left to the VPC's resolvers.
     pub forward: Option<Written<bool>>,
     /// The VPC's resolvers are asked when no target lives.
     pub fallback: Option<Written<bool>>,
+}
+
+/// One of a rule's `targets`: `ADDRESS[:PORT]` or a URL alone, or `{ url, ip }`.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    /// `ADDRESS[:PORT]`, `tls://HOST[:PORT]` or `https://HOST[:PORT][/PATH]`.
+    pub url: Option<Written<String>>,
+    /// Addresses of a host that the URL names; a single one may stand without brackets.
+    pub ip: Option<List>,
+}
+
+impl<const N: usize> From<[&str; N]> for Written<Vec<Written<Target>>> {
+    fn from(values: [&str; N]) -> Self {
+        let target = |url: &str| Target { url: Some(url.into()), ip: None }.into();
+        values.map(target).to_vec().into()
+    }
 }

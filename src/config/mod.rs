@@ -83,6 +83,7 @@ mod read;
 mod syntax;
 mod zone_file;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -410,6 +411,18 @@ pub enum Channel {
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
         Self { address, channel: Channel::Plain }
+    }
+}
+
+/// As its owner would know it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        match &self.channel {
+            Channel::Plain => write!(f, "{address}"),
+            Channel::Tls(host) => write!(f, "tls://{host} at {address}"),
+            Channel::Https { host, path } => write!(f, "https://{host}{path} at {address}"),
+        }
     }
 }
 

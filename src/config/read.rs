@@ -74,6 +74,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// The keys of an endpoint's address that is written as a table.
 const ADDRESS_KEYS: &[&str] = &["ip", "az-id"];
+/// The keys of a rule's target that is written as a table.
+const TARGET_KEYS: &[&str] = &["url", "ip"];
 /// The keys of a zone's record.
 const RECORD_KEYS: &[&str] = &["name", "type", "ttl", "values", "alias"];
 
@@ -268,7 +270,7 @@ impl<'a> Reader<'a> {
         let mut into = Rule::default();
         into.origin = self.walk(table, |this, entry| match entry.key {
             "domain" => this.text(entry, &mut into.domain),
-            "targets" => this.list(entry, &mut into.targets),
+            "targets" => this.targets(entry, &mut into.targets),
             "forward" => this.flag(entry, &mut into.forward),
             "fallback" => this.flag(entry, &mut into.fallback),
             _ => this.unknown_key(entry, "[[rule]]"),

@@ -13,6 +13,8 @@
 //! and nothing else. The hashes of those that failed are remembered for a while: who comes back goes to the main queue
 //! at once.
 
+pub mod kept;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;

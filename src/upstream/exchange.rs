@@ -2,7 +2,7 @@
 //!
 //! [`super::forward`] decides; here it is carried out: datagrams from connected sockets, TCP for what was truncated.
 //! One thread, one epoll, no task and no new socket for each question. What it learns in one turn it hands on in one
-//! batch.
+//! batch. Targets over TLS and HTTPS are the business of [`super::encrypted`].
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -20,9 +20,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::cache::Hit;
+use super::encrypted::Encrypted;
 use super::forward::{Action, Ask, Flown, Forwarder, MAX_WAITING};
 use super::{Upstream, stream};
-use crate::config::Target;
+use crate::config::{Channel, Target};
 
 /// Datagrams taken from one socket before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 32;
@@ -114,6 +115,7 @@ impl<W: Send + 'static> Exchange<W> {
                 epoll,
                 sockets: HashMap::new(),
                 streams: HashMap::new(),
+                encrypted: None,
                 deliver: deliver(),
             };
             // Every query of the host passes here: a mistake of ours may cost those who wait now, but no others.
@@ -166,6 +168,8 @@ struct Driver<W, D> {
     sockets: HashMap<usize, Open>,
     /// TCP exchanges by the key of their event.
     streams: HashMap<u64, Fetching>,
+    /// There since the first target that is not plain.
+    encrypted: Option<Encrypted>,
     deliver: D,
 }
 
@@ -188,6 +192,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         tracing::error!("the forwarder panicked and begins anew: please report it");
         self.sockets.drain().for_each(|(_, open)| self.upstream.loops.closed(open.local));
         self.streams.clear();
+        self.encrypted = None;
         self.forwarder = Forwarder::new(Arc::clone(&self.upstream), rand::random());
         self.upstream.waiting.store(0, Ordering::Relaxed);
     }
@@ -212,6 +217,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
                 }
             }
             self.expire_streams(now);
+            self.encrypted.iter_mut().for_each(|encrypted| encrypted.sweep(now));
             self.forwarder.tick(now);
             self.carry_out();
         }
@@ -219,6 +225,9 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     /// Takes what was asked meanwhile.
     fn take_events(&mut self, now: Instant) -> Asked {
+        while let Some((flight, message)) = self.encrypted.as_mut().and_then(Encrypted::ended) {
+            self.forwarder.fetched(flight, message.as_deref(), now);
+        }
         for _ in 0..MAX_WAITING {
             match self.events.try_recv() {
                 Ok(Event::Ask(ask)) => self.forwarder.ask(ask, now),
@@ -264,7 +273,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
                         Action::Send { socket, message } => self.send(socket, &message),
                         Action::Close { socket } => self.close(socket),
                         Action::Fetch { flight, target, message, until } => {
-                            self.fetch(flight, &target, &message, until);
+                            self.fetch(flight, &target, message, until);
                         }
                     }
                 }
@@ -332,12 +341,27 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }
     }
 
-    fn fetch(&mut self, flight: Flown, target: &Target, message: &[u8], until: Instant) {
+    fn fetch(&mut self, flight: Flown, target: &Target, message: Vec<u8>, until: Instant) {
+        if target.channel == Channel::Plain {
+            return self.fetch_plain(flight, target.address, &message, until);
+        }
+        let now = Instant::now();
+        if self.encrypted.is_none() {
+            let waker = Arc::clone(&self.waker);
+            self.encrypted = Encrypted::start(move || waker.wake()).ok();
+        }
+        match &mut self.encrypted {
+            Some(encrypted) => encrypted.fetch(flight, target, message, until, now),
+            None => self.forwarder.fetched(flight, None, now),
+        }
+    }
+
+    fn fetch_plain(&mut self, flight: Flown, resolver: SocketAddr, message: &[u8], until: Instant) {
         let number = STREAMS + flight.number();
         if self.streams.len() >= MAX_STREAMS {
             return self.forwarder.fetched(flight, None, Instant::now());
         }
-        let begun = stream::Exchange::begin(target.address, message).and_then(|exchange| {
+        let begun = stream::Exchange::begin(resolver, message).and_then(|exchange| {
             let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
             self.epoll.add(exchange.socket(), EpollEvent::new(interest, number))?;
             Ok(exchange)

@@ -186,7 +186,7 @@ impl<W> Forwarder<W> {
         if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
             self.serve_stale(flown.key);
         }
-        self.make_seats(client.into(), now);
+        self.make_seats(client.into());
         self.set_timer(flown.key);
     }
 
@@ -243,15 +243,20 @@ impl<W> Forwarder<W> {
         };
         let Some(Fetching { place, id, at, why }) = flight.fetching.take() else { return };
         let Some(hop) = flight.route.hops().get(place) else { return };
-        // RFC 8484 section 4.1 advises an id of 0 over HTTPS, and TLS speaks for the rest.
-        let expected = |message: &&[u8]| !hop.is_plain() || reply::message_id(message) == Some(id);
+        if let Some(message) = message
+            && hop.metered
+        {
+            self.upstream.budget.charge(send::packets_for(message), now);
+        }
+        let expected = |message: &&[u8]| reply::message_id(message) == Some(id);
         // A stream has nothing better to wait for: what is not the answer is the end of it.
         let read = message.filter(expected).map(|message| reply::read(message, &flight.question, None));
         let read = read.unwrap_or(Err(Unusable::Malformed)).map_err(|_| Unusable::Malformed);
         let track = self.resolvers.entry(hop.address()).or_default();
         match (why, message) {
             (Why::Channel, Some(_)) => track.answered(now.saturating_duration_since(at), now),
-            (Why::Channel, None) => track.failed(at, now),
+            // A connection that cannot be had is as good as a host that says nobody listens.
+            (Why::Channel, None) => track.unreachable(at, now),
             (Why::Case, Some(_)) if read.is_ok() => track.lost_case(now),
             // Datagrams are better than nothing.
             (Why::Case | Why::Forgery, _) if read.is_err() => return self.dispatch(flown.key, now),
@@ -438,7 +443,8 @@ impl<W> Forwarder<W> {
             self.hedge(key, now);
         }
         let Some(flight) = self.flights.get_mut(key) else { return };
-        if flight.repeat.take_if(|due| *due <= now).is_some() {
+        // Who has been told something meanwhile need not have it asked again.
+        if flight.repeat.take_if(|due| *due <= now).is_some() && flight.seats().next().is_some() {
             self.repeat(key, now);
         }
         self.set_timer(key);

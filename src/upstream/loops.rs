@@ -32,6 +32,11 @@ pub struct Loops {
     looping: ArcSwap<Vec<SocketAddr>>,
 }
 
+/// Whether a name (wire form, lower case) is one that we make up for probes: nobody else asks for it, nor we again.
+pub fn is_made_up(name: &[u8]) -> bool {
+    name.len() == PROBE_NAME && name.ends_with(SUFFIX)
+}
+
 impl Default for Loops {
     fn default() -> Self {
         Self {
@@ -92,7 +97,7 @@ impl Loops {
     /// Whether the name asked (wire form, lower case) is a probe that came back. If so its resolver is not used any
     /// more.
     pub fn is_probe(&self, name: &[u8]) -> bool {
-        if name.len() != PROBE_NAME || !name.ends_with(SUFFIX) {
+        if !is_made_up(name) {
             return false;
         }
         let probes = self.probes.load();

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod cache;
+mod encrypted;
 pub mod exchange;
 mod flight;
 pub mod forward;
@@ -12,7 +13,10 @@ mod line;
 pub mod loops;
 pub mod pool;
 mod renewals;
+mod restart;
 mod route;
+pub mod snapshot;
+pub mod store;
 mod stream;
 mod track;
 
@@ -28,6 +32,7 @@ pub use cache::Hit;
 use cache::{Cache, Stale};
 use loops::Loops;
 use renewals::Renewals;
+pub use restart::{Moment, Tally};
 pub use route::{Hop, Route};
 
 /// How long an answer that there is nothing may be served stale: what was not there may be there now, and a name that
@@ -103,17 +108,23 @@ impl Upstream {
 
     /// Keeps what came from `route`, for as long as its TTLs and the configuration allow.
     fn keep(&self, route: &Arc<Route>, question: &Question, received: &mut Received, now: Instant) {
-        let (min, max) = (self.min_ttl.load(Relaxed), self.max_ttl.load(Relaxed));
-        let most = match received.outcome {
-            Outcome::Positive => max,
-            Outcome::Negative => max.min(self.max_negative_ttl.load(Relaxed)),
-            Outcome::Failure => return,
-        };
+        let Some(most) = self.longest(received.outcome) else { return };
+        let min = self.min_ttl.load(Relaxed);
         if min > 0 {
             Arc::make_mut(&mut received.answer).raise_ttls(min);
         }
         let lifetime = Duration::from_secs(received.lifetime.max(min).min(most).into());
         self.cache.insert(route, question, (Arc::clone(&received.answer), received.outcome), lifetime, now);
+    }
+
+    /// The longest that an answer of this kind is kept, in seconds; a failure is not.
+    fn longest(&self, outcome: Outcome) -> Option<u32> {
+        let max = self.max_ttl.load(Relaxed);
+        match outcome {
+            Outcome::Positive => Some(max),
+            Outcome::Negative => Some(max.min(self.max_negative_ttl.load(Relaxed))),
+            Outcome::Failure => None,
+        }
     }
 
     /// Notes that no resolver of `route` could answer, for a second or a few; returns what those who wait are told: the

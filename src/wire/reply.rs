@@ -447,6 +447,6 @@ fn extended_errors(rdata: &[u8]) -> Vec<ExtendedError> {
 }
 
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -73,7 +73,7 @@ pub(super) enum Use {
 }
 
 /// What is wrong, and what to do.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
 fn judge_block(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(ip) = text.parse::<IpAddr>() {
@@ -105,7 +105,7 @@ fn judge_address(text: &str) -> Result<IpAddr, Wrong> {
     usable(ip.to_canonical())
 }
 
-fn judge_socket(text: &str, use_of: Use) -> Result<SocketAddr, Wrong> {
+pub(super) fn judge_socket(text: &str, use_of: Use) -> Result<SocketAddr, Wrong> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     let alone = text.parse::<IpAddr>().ok().or_else(bracketed).map(|ip| SocketAddr::new(ip, PORT));
     let mut socket = match alone.or_else(|| text.parse().ok()) {
@@ -134,7 +134,7 @@ fn judge_socket(text: &str, use_of: Use) -> Result<SocketAddr, Wrong> {
 }
 
 /// An address to which a packet can be sent.
-fn usable(ip: IpAddr) -> Result<IpAddr, Wrong> {
+pub(super) fn usable(ip: IpAddr) -> Result<IpAddr, Wrong> {
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     if ip.is_unspecified() || ip.is_multicast() || broadcast {
         return Err((

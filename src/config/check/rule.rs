@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::Judge;
-use super::address::Use;
 use super::claim::{Claim, Contents};
 use crate::config::Rule;
 use crate::config::file::Written;
@@ -41,10 +40,18 @@ impl Judge<'_> {
                 let hint = "add targets = [\"10.0.0.53\"], or forward = false to leave the domain to vpc.resolvers";
                 self.absent(&rule.origin, problem.hint(hint));
             }
-            let targets = self.sockets(&rule.targets, Use::Target);
-            self.warn_of_loops(&targets, listen, "target");
-            let targets = targets.into_iter().map(|target| target.value.into()).collect();
-            let fallback = rule.fallback.as_ref().is_some_and(|flag| flag.value);
+            let targets = self.targets(&rule.targets);
+            let addresses: Vec<_> = targets.iter().map(|target| target.with(target.value.address)).collect();
+            self.warn_of_loops(&addresses, listen, "target");
+            let targets = targets.into_iter().map(|target| target.value).collect();
+            let fallback = rule.fallback.as_ref().filter(|flag| flag.value);
+            if let (false, Some(flag)) = (forward, fallback) {
+                let problem = Problem::mistake(flag.place.as_ref(), "fallback of a rule that forwards to none");
+                let problem =
+                    problem.note(rule.forward.as_ref().and_then(|flag| flag.place.as_ref()), "forward is here");
+                self.problems.push(problem.hint("the domain is left to vpc.resolvers already: remove fallback"));
+            }
+            let fallback = fallback.is_some();
             rules.push(domain.map(|domain| Rule { domain, targets, fallback }));
         }
         rules

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{ADDRESS_KEYS, Entry, RECORD_KEYS, Reader};
-use crate::config::file::{EndpointAddress, List, NamedFile, Pairs, Record, Written};
+use super::{ADDRESS_KEYS, Entry, RECORD_KEYS, Reader, TARGET_KEYS};
+use crate::config::file::{EndpointAddress, List, NamedFile, Pairs, Record, Target, Written};
 use crate::config::problem::Problem;
 
 impl<'a> Reader<'a> {
@@ -110,6 +110,41 @@ impl<'a> Reader<'a> {
             addresses.push(Written { value: address, place });
         }
         self.add_up(entry, into, addresses);
+    }
+
+    pub(super) fn targets(&mut self, entry: &Entry<'a>, into: &mut Option<Written<Vec<Written<Target>>>>) {
+        let hint = "write targets = [\"10.0.0.53\"] or [{ url = \"tls://dns.corp.example\", ip = \"10.0.0.53\" }]";
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            return self.wrong_type(entry, entry.value, "a list of targets", hint);
+        };
+        let mut targets = Vec::with_capacity(array.len());
+        for value in self.elements(array) {
+            let place = Some(self.place(value));
+            let mut target = Target::default();
+            match value.get_ref() {
+                DeValue::String(text) => target.url = Some(Written { value: text.to_string(), place: place.clone() }),
+                DeValue::Table(table) => {
+                    let before = self.problems.len();
+                    for inner in self.entries(table) {
+                        match inner.key {
+                            "url" => self.text(&inner, &mut target.url),
+                            "ip" => self.text_or_list(&inner, &mut target.ip),
+                            _ => self.unknown(&inner, "a target", TARGET_KEYS),
+                        }
+                    }
+                    if target.url.is_none() && self.problems.len() == before {
+                        self.push(Problem::mistake(place.as_ref(), "a target without url").hint(hint));
+                    }
+                    // What is not there may be what could not be read, so nothing is made of the rest.
+                    if self.problems.len() > before {
+                        target = Target::default();
+                    }
+                }
+                _ => self.wrong_type(entry, value, "made of targets", hint),
+            }
+            targets.push(Written { value: target, place });
+        }
+        self.add_up(entry, into, targets);
     }
 
     pub(super) fn records(&mut self, entry: &Entry<'a>, into: &mut Option<Written<Vec<Written<Record>>>>) {

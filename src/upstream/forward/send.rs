@@ -16,8 +16,11 @@ use super::super::{Hop, Route};
 use super::{Action, Forwarder, SWEEP};
 use crate::wire::reply::{Question, Received};
 
-/// Packets that one exchange over TCP sends: SYN, the query, and what acknowledges the reply and ends the connection.
+/// Packets that an exchange over TCP sends, counted on its way out: SYN, the query, and what acknowledges the reply and
+/// ends the connection. A reply of 60,413 octets took four more than one of 6,481.
 const TCP_PACKETS: u32 = 6;
+/// Octets of a reply for which one packet more is sent.
+const TCP_OCTETS_PER_PACKET: usize = 14_000;
 
 impl<W> Forwarder<W> {
     /// Whether an outage is known: no resolver of the route is left.
@@ -270,6 +273,11 @@ impl<W> Forwarder<W> {
     fn can_spare(&self, hop: &Hop, now: Instant) -> bool {
         if hop.metered { self.upstream.budget.spare(now) } else { self.unmetered.spare(now) }
     }
+}
+
+/// Packets that a long reply over TCP has had us send, beside those of the exchange.
+pub(super) fn packets_for(reply: &[u8]) -> u32 {
+    (reply.len() / TCP_OCTETS_PER_PACKET) as u32
 }
 
 /// A resolver of which nothing is known ranks after those that are known to be well.

@@ -12,7 +12,7 @@ use crate::wire::answer::ExtendedError;
 
 impl<W> Forwarder<W> {
     /// Who waits longest is told that there are too many, if there are.
-    pub(super) fn make_seats(&mut self, client: Prefix, now: Instant) {
+    pub(super) fn make_seats(&mut self, client: Prefix) {
         let (whose, why) = if self.line.seats_of(client) > MAX_WAITING_OF_ONE {
             (Some(client), "too many queries of this client are waiting")
         } else if self.line.len() > MAX_WAITING {
@@ -35,7 +35,6 @@ impl<W> Forwarder<W> {
         if !waited_for && (flight.sent.is_empty() || self.flights.len() > MAX_FLIGHTS) {
             self.remove(flown.key);
         }
-        debug_assert!(self.line.len() <= MAX_WAITING + 1, "{now:?}");
     }
 
     /// With no packet left for it, a question is answered with what was, and asked when its turn comes.
@@ -75,10 +74,10 @@ impl<W> Forwarder<W> {
             return;
         }
         (flight.repeat, flight.hedge) = (None, None);
-        let over = std::mem::replace(&mut flight.ended, true) && flight.gone() <= now;
-        if flight.sent.is_empty() && flight.fetching.is_none() || over {
+        let first = !std::mem::replace(&mut flight.ended, true);
+        if flight.sent.is_empty() && flight.fetching.is_none() || flight.gone() <= now {
             self.remove(key);
-        } else if flight.failure.is_none() {
+        } else if first {
             self.upstream.fail(&flight.route, &flight.question, failure, now);
         }
     }
@@ -127,6 +126,11 @@ impl<W> Forwarder<W> {
     /// Nobody is left to be asked.
     pub(super) fn fail(&mut self, key: usize, now: Instant) {
         let Some(flight) = self.flights.get(key) else { return };
+        let route = Arc::clone(&flight.route);
+        if let Some(fallback) = route.fallback().filter(|_| self.is_down(&route)) {
+            self.reroute(key, fallback, now);
+            return self.remove(key);
+        }
         let failure = flight.failure_or("no resolver gave a usable answer");
         // That there is nobody to ask says nothing of the question.
         let hit = match flight.spent.is_empty() && flight.sent.is_empty() {

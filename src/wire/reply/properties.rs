@@ -44,7 +44,7 @@ fn records(most: usize) -> impl Strategy<Value = Vec<Record>> {
 }
 
 /// A reply as a resolver would write it, its question, and where its OPT stands.
-fn message() -> impl Strategy<Value = (Vec<u8>, Question)> {
+pub(crate) fn message() -> impl Strategy<Value = (Vec<u8>, Question)> {
     let code = prop_oneof![3 => Just(0), 1 => 0..12_u16];
     let kind = prop_oneof![Just(1), Just(5), Just(255), 60..249_u16];
     let sections = (records(12), records(4), records(8), prop::option::of(any::<prop::sample::Index>()));

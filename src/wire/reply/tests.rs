@@ -121,7 +121,7 @@ fn a_negative_answer_lives_as_its_soa_says() {
         message.add_authorities(authority);
         let received = read_message(&message);
         assert_eq!(received.outcome, Outcome::Negative);
-        assert_eq!(received.answer.rcode(), code.into());
+        assert_eq!(received.answer.rcode(), u16::from(code));
         received.lifetime
     };
     let alias = || Some(cname("host.example.", "other.example."));
@@ -142,7 +142,7 @@ fn a_failure_does_not_live() {
         message.add_answer(a("host.example.", 60));
         let received = read_message(&message);
         assert_eq!((received.outcome, received.lifetime), (Outcome::Failure, 0));
-        assert_eq!(received.answer.rcode(), code.into());
+        assert_eq!(received.answer.rcode(), u16::from(code));
     }
 }
 
