@@ -80,7 +80,7 @@ pub fn row(trial: Trial, names: Names, ports: Ports) -> Outcome<Vec<Measure>> {
     let accepted = count(&asked, |asked| asked.reply.is_some_and(|reply| is_forged(reply.address)));
     Ok(vec![
         Measure::new("forged packets a second", sent, Must::Nothing),
-        Measure::new("forged answers accepted", accepted, promise),
+        Measure::new("replies with a forged address", accepted, promise),
         Measure::new("not answered well", count(&asked, |asked| !asked.is_well()), Must::Nothing),
         Measure::new("ms, p99", per_mille(&asked, 990), Must::Nothing),
     ])

@@ -27,7 +27,7 @@ mod questions;
 #[path = "../../benches/load/upstream.rs"]
 mod upstream;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
@@ -73,8 +73,6 @@ fn judge(arguments: &Arguments) -> Outcome<bool> {
         return Err("network namespaces need root".into());
     }
     lab::remove_leftovers();
-    // What else runs here is to disturb less. Where that is not possible, the bare echo tells.
-    let _ = Command::new("renice").args(["-n", "-19", "-p", &std::process::id().to_string()]).output();
     stay_on(Cores::of_this_run()?.load)?;
     let wanted = if arguments.program.is_empty() { Program::value_variants() } else { &arguments.program };
     let (programs, missing): (Vec<Program>, Vec<Program>) =
