@@ -31,8 +31,6 @@ const STALE: u16 = 3;
 pub struct Asked {
     /// When it was due, from the beginning.
     pub due: Duration,
-    /// How much later it left: the machine's fault, not the program's.
-    pub late: Duration,
     /// `None`: no reply within [`PATIENCE`].
     pub reply: Option<Reply>,
 }
@@ -102,7 +100,7 @@ impl Client {
         socket.connect(SERVED_AT)?;
         socket.set_nonblocking(true)?;
         socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20)?;
-        let asked = due.iter().map(|due| Asked { due: *due, late: Duration::ZERO, reply: None }).collect();
+        let asked = due.iter().map(|due| Asked { due: *due, reply: None }).collect();
         Ok(Client { socket, asked, awaited: vec![None; 1 << 16], outstanding: 0, patience: PATIENCE })
     }
 
@@ -116,7 +114,6 @@ impl Client {
             let now = Instant::now().saturating_duration_since(begin);
             let until = match self.asked.get_mut(next) {
                 Some(asked) if asked.due <= now => {
-                    asked.late = now - asked.due;
                     self.send(next, &mut packet);
                     next += 1;
                     packet = question(&name(next));

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod floor;
 mod forgery;
 mod lab;
 mod misses;
@@ -16,7 +17,6 @@ mod rows;
 mod table;
 
 #[path = "../../benches/load/echo.rs"]
-#[expect(dead_code, reason = "the floor of the load bench is no row here")]
 mod echo;
 #[path = "../../benches/load/generator.rs"]
 #[expect(dead_code, reason = "the load bench measures hits too")]
@@ -33,8 +33,11 @@ use clap::{Parser, ValueEnum};
 
 use lab::Outcome;
 use programs::{Cores, Program, stay_on};
-use rows::{ROWS, Trial};
-use table::Line;
+use rows::{ECHO, ROWS, Row, Trial};
+use table::{Cell, Line};
+
+/// How often a row is tried on a machine that is busy with other things.
+const TRIES: usize = 3;
 
 /// Faults given to phzd and to the peers that are installed.
 #[derive(Parser)]
@@ -83,11 +86,24 @@ fn judge(arguments: &Arguments) -> Outcome<bool> {
     println!("{}", table::head(&names));
     let mut kept = true;
     for row in ROWS.iter().filter(|row| chosen(row.number)) {
-        let run = |program: &Program| (row.run)(Trial { program: *program, quick: arguments.quick });
-        let cell = |program: &Program| (program.name(), run(program).map_err(|error| error.to_string()));
+        let cell =
+            |program: &Program| (program.name(), tried(row, Trial { program: *program, quick: arguments.quick }));
         let line = Line { number: row.number, fault: row.fault, cells: programs.iter().map(cell).collect() };
         print!("{}", line.text());
         kept &= line.is_kept_by(Program::Phzd.name());
     }
     Ok(kept)
+}
+
+/// What the program made of the row. phzd is tried again where it was late and so was the bare echo.
+fn tried(row: &Row, trial: Trial) -> Cell {
+    let run = || (row.run)(trial).map_err(|error| error.to_string());
+    let mut cell = run();
+    for _ in 1..TRIES {
+        if trial.program != Program::Phzd || !table::is_the_machines(&cell, ECHO, floor::QUIET) {
+            break;
+        }
+        cell = run();
+    }
+    cell
 }

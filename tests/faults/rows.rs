@@ -6,6 +6,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 
 use crate::client::{Asked, PATIENCE, ask, evenly};
+use crate::floor;
 use crate::forgery::{self, DIGITS, LETTERS, Ports};
 use crate::lab::{Lab, Outcome, RESOLVERS, Way};
 use crate::misses;
@@ -18,6 +19,9 @@ const RATE: u32 = 300;
 
 /// Names that are asked again and again.
 const KNOWN: usize = 100;
+
+/// What tells how much of the latencies is the machine's.
+pub const ECHO: &str = "ms, a bare echo's p99 meanwhile";
 
 /// How long phzd lets a client wait (`upstream.timeout-ms`), and what it takes to say so.
 const DEADLINE: Duration = Duration::from_millis(4050);
@@ -95,14 +99,16 @@ fn silent(trial: Trial, later: bool) -> Outcome<Vec<Measure>> {
     }
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS))?;
     let seconds = trial.seconds(20);
-    let asked = thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(Duration::from_secs(1) * seconds / 2);
-            first.turn(Mood::Silent);
-        });
-        ask(&lab, &evenly(Duration::ZERO, RATE, RATE * seconds), fresh)
+    let (asked, floor) = floor::beside(&lab, || {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_secs(1) * seconds / 2);
+                first.turn(Mood::Silent);
+            });
+            ask(&lab, &evenly(Duration::ZERO, RATE, RATE * seconds), fresh)
+        })
     })?;
-    of_fresh_names(&lab, &asked, 0.5, Must::AtMost(10.0))
+    of_fresh_names(&lab, &asked, floor, 0.5, Must::AtMost(10.0))
 }
 
 /// Packets get lost on their way to the one resolver.
@@ -111,8 +117,9 @@ fn loss(trial: Trial, percent: u32, p99: f64) -> Outcome<Vec<Measure>> {
     let _resolver = Resolver::start(&lab, RESOLVERS[0], 3600, Duration::from_millis(1))?;
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS[..1]))?;
     lab.way(Way::Loses(percent))?;
-    let asked = ask(&lab, &evenly(Duration::ZERO, RATE, RATE * trial.seconds(20)), fresh)?;
-    of_fresh_names(&lab, &asked, p99, Must::Nothing)
+    let due = evenly(Duration::ZERO, RATE, RATE * trial.seconds(20));
+    let (asked, floor) = floor::beside(&lab, || ask(&lab, &due, fresh))?;
+    of_fresh_names(&lab, &asked, floor, p99, Must::Nothing)
 }
 
 /// The resolver is gone, or says that it cannot, and what the cache knows is past its TTL.
@@ -129,7 +136,8 @@ fn outage(trial: Trial, mood: Mood, way: Way) -> Outcome<Vec<Measure>> {
     thread::sleep(Duration::from_millis(2500));
     lab.way(way)?;
     resolver.turn(mood);
-    let asked = ask(&lab, &evenly(Duration::ZERO, RATE, RATE * trial.seconds(10)), known)?;
+    let due = evenly(Duration::ZERO, RATE, RATE * trial.seconds(10));
+    let (asked, floor) = floor::beside(&lab, || ask(&lab, &due, known))?;
 
     let first = asked.first().and_then(|first| first.reply).map_or(PATIENCE, |first| first.latency);
     let (before, after): (Vec<&Asked>, Vec<&Asked>) = asked.iter().partition(|asked| asked.due <= first);
@@ -142,7 +150,7 @@ fn outage(trial: Trial, mood: Mood, way: Way) -> Outcome<Vec<Measure>> {
         Measure::new("ms, p99 once it is known", per_mille(after.iter().copied(), 990), Must::AtMost(1.0)),
         Measure::new("ms, p99.9 once it is known", per_mille(after, 999), Must::Nothing),
         Measure::new("packets a query", lab.packets()? as f64 / asked.len() as f64, Must::Nothing),
-        late(&asked),
+        echo(floor),
     ])
 }
 
@@ -154,7 +162,7 @@ fn limit(trial: Trial) -> Outcome<Vec<Measure>> {
     lab.way(Way::Limit(1024))?;
     let mut due = evenly(Duration::ZERO, 3000, 15_000);
     due.extend(evenly(Duration::from_millis(5200), 50, 50));
-    let asked = ask(&lab, &due, fresh)?;
+    let (asked, floor) = floor::beside(&lab, || ask(&lab, &due, fresh))?;
     let packets = lab.packets()? as f64;
     let (burst, after) = asked.split_at(15_000);
     let in_time = |asked: &Asked| asked.reply.is_some_and(|reply| reply.latency <= DEADLINE);
@@ -166,7 +174,7 @@ fn limit(trial: Trial) -> Outcome<Vec<Measure>> {
         Measure::new("packets a query", packets / asked.len() as f64, Must::AtMost(1.0)),
         Measure::new("not well, of 50 from 0.2 s later", count(after, |asked| !asked.is_well()), Must::AtMost(0.0)),
         Measure::new("ms, their p99", per_mille(after, 990), Must::AtMost(5.0)),
-        late(&asked),
+        echo(floor),
     ])
 }
 
@@ -180,13 +188,14 @@ fn zero(trial: Trial, min_ttl: u32, packets: f64) -> Outcome<Vec<Measure>> {
     let _program = trial.program.start(&lab, &Wish { min_ttl, ..Wish::to(&RESOLVERS[..1]) })?;
     lab.way(Way::Good)?;
     let names = |number: usize| format!("popular-{}.service.example.com", number % 10);
-    let asked = ask(&lab, &evenly(Duration::ZERO, 3000, 3000 * trial.seconds(10)), names)?;
+    let due = evenly(Duration::ZERO, 3000, 3000 * trial.seconds(10));
+    let (asked, floor) = floor::beside(&lab, || ask(&lab, &due, names))?;
     Ok(vec![
         Measure::new("not answered well", count(&asked, |asked| !asked.is_well()), Must::AtMost(0.0)),
         Measure::new("packets a query", lab.packets()? as f64 / asked.len() as f64, Must::AtMost(packets)),
         Measure::new("ms, p50", per_mille(&asked, 500), Must::Nothing),
         Measure::new("ms, p99", per_mille(&asked, 990), Must::Nothing),
-        late(&asked),
+        echo(floor),
     ])
 }
 
@@ -196,7 +205,7 @@ fn fresh(number: usize) -> String {
 }
 
 /// What is promised where nothing is known and something can answer.
-fn of_fresh_names(lab: &Lab, asked: &[Asked], p99: f64, p999: Must) -> Outcome<Vec<Measure>> {
+fn of_fresh_names(lab: &Lab, asked: &[Asked], floor: f64, p99: f64, p999: Must) -> Outcome<Vec<Measure>> {
     Ok(vec![
         Measure::new("lost", count(asked, |asked| asked.reply.is_none()), Must::AtMost(0.0)),
         Measure::new("SERVFAIL", count(asked, |asked| asked.got(ResponseCode::ServFail)), Must::AtMost(0.0)),
@@ -204,17 +213,13 @@ fn of_fresh_names(lab: &Lab, asked: &[Asked], p99: f64, p999: Must) -> Outcome<V
         Measure::new("ms, p99", per_mille(asked, 990), Must::AtMost(p99)),
         Measure::new("ms, p99.9", per_mille(asked, 999), p999),
         Measure::new("packets a query", lab.packets()? as f64 / asked.len() as f64, Must::Nothing),
-        late(asked),
+        echo(floor),
     ])
 }
 
-/// The machine's own part in the latencies: questions left so late.
-pub fn late(asked: &[Asked]) -> Measure {
-    let as_replies = |asked: &Asked| asked.late.as_secs_f64() * 1e3;
-    let mut times: Vec<f64> = asked.iter().map(as_replies).collect();
-    times.sort_by(f64::total_cmp);
-    let p99 = times.get((times.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN);
-    Measure::new("ms, the clients' own delay, p99", p99, Must::Nothing)
+/// The machine's own part in the latencies.
+fn echo(p99: f64) -> Measure {
+    Measure::new(ECHO, p99, Must::Nothing)
 }
 
 /// How many are so.

@@ -27,6 +27,11 @@ impl Measure {
         Measure { what, value, must }
     }
 
+    /// Whether it is a time, which a busy machine lengthens.
+    fn is_time(&self) -> bool {
+        self.what.starts_with("ms, ")
+    }
+
     /// Whether the promise is kept.
     fn is_kept(&self) -> bool {
         match self.must {
@@ -39,6 +44,15 @@ impl Measure {
 
 /// What one program gave for a row: numbers, or why there are none.
 pub type Cell = Result<Vec<Measure>, String>;
+
+/// Whether a cell misses promises of time alone, in a time when a bare echo too was slower than `quiet`.
+pub fn is_the_machines(cell: &Cell, echo: &str, quiet: f64) -> bool {
+    cell.as_ref().is_ok_and(|measures| {
+        let busy = measures.iter().any(|measure| measure.what == echo && measure.value > quiet);
+        let mut missed = measures.iter().filter(|measure| !measure.is_kept()).peekable();
+        busy && missed.peek().is_some() && missed.all(Measure::is_time)
+    })
+}
 
 /// A row with the cells of all programs.
 pub struct Line {
