@@ -211,8 +211,8 @@ impl<W> Forwarder<W> {
         let Some(id) = reply::message_id(message) else { return };
         let Some(key) = self.pool.awaiting(socket, id) else { return self.stray(socket, message, now) };
         let Some(flight) = self.flights.get_mut(key) else { return };
-        let Some(place) = flight.sent.iter().position(|sent| (sent.socket, sent.id) == (socket, id)) else { return };
-        let sent = flight.sent[place];
+        let awaited = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied();
+        let Some(sent) = awaited else { return };
         let Some(resolver) = self.pool.resolver(socket) else { return };
         let track = self.resolvers.entry(resolver).or_default();
         let spelling = track.keeps_case(now).then_some(&*flight.spelling);

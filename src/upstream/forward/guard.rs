@@ -40,7 +40,7 @@ impl<W> Forwarder<W> {
         if let Some(flight) = self.flights.get_mut(flown.key) {
             flight.extend(now + LOOP_CHECK);
         }
-        self.take_off(flown.key, now);
+        self.transmit(flown.key, 0, true, now);
         self.set_timer(flown.key);
     }
 

@@ -64,7 +64,9 @@ impl<W> Forwarder<W> {
     pub(super) fn dispatch(&mut self, key: usize, now: Instant) {
         let Some(place) = self.choose(key, now) else { return self.fail(key, now) };
         let Some(flight) = self.flights.get_mut(key) else { return };
-        if flight.fetching.is_some() || flight.queued || flight.sends >= flight.most_sends {
+        // What nobody waits for is asked once, aside, or not at all.
+        let waited_for = flight.seats().next().is_some();
+        if !waited_for || flight.fetching.is_some() || flight.queued || flight.sends >= flight.most_sends {
             return;
         }
         let metered = flight.route.hops().get(place).is_some_and(|hop| hop.metered);
@@ -216,7 +218,7 @@ impl<W> Forwarder<W> {
     }
 
     /// Sends a flight's question to the resolver at `place`; `aside` of its own course.
-    fn transmit(&mut self, key: usize, place: usize, aside: bool, now: Instant) {
+    pub(super) fn transmit(&mut self, key: usize, place: usize, aside: bool, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let Some(hop) = flight.route.hops().get(place) else { return };
         let resolver = hop.address();
