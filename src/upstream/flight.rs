@@ -251,6 +251,9 @@ impl<W> Flight<W> {
     /// When it wants attention next.
     pub fn due(&self) -> Instant {
         let judged = self.sent.iter().filter_map(|sent| sent.due);
+        if self.settled {
+            return judged.min().unwrap_or(self.ends);
+        }
         let waiter = self.waiters.front().map(|waiter| waiter.deadline);
         let stale = (self.stale.is_some() && !self.waiters.is_empty()).then_some(self.stale_from);
         let ends = if self.ended { self.gone() } else { self.ends };

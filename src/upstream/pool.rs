@@ -16,6 +16,9 @@ use slab::Slab;
 const SOCKETS_PER_RESOLVER: usize = 16;
 /// Questions after which a socket takes no more. To open and close one for so few is 3 to 5 % of what a miss costs.
 const QUESTIONS_PER_SOCKET: u32 = 64;
+/// Replies that nobody awaits after which a socket takes no more: a late answer or two are nothing strange, but who
+/// guesses at ids knows the port.
+const STRAYS_PER_SOCKET: u32 = 4;
 /// Age at which a socket takes no more.
 const SOCKET_LIFE: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,8 @@ struct Socket {
     opened: Instant,
     /// Questions it has carried.
     asked: u32,
+    /// Replies that nobody awaited.
+    strays: u32,
     /// Ids whose answers are still to come, and the flight each belongs to.
     awaited: Vec<(u16, usize)>,
     /// It takes no more questions, and goes when nothing is awaited.
@@ -101,7 +106,7 @@ impl Pool {
     }
 
     fn open(&mut self, resolver: SocketAddr, now: Instant) -> usize {
-        let socket = Socket { resolver, opened: now, asked: 0, awaited: Vec::new(), retired: false };
+        let socket = Socket { resolver, opened: now, asked: 0, strays: 0, awaited: Vec::new(), retired: false };
         let number = self.sockets.insert(socket);
         self.open.entry(resolver).or_default().push(number);
         number
@@ -134,6 +139,15 @@ impl Pool {
             self.sockets.remove(socket);
         }
         done
+    }
+
+    /// A reply came that nobody awaits.
+    pub fn stray(&mut self, socket: usize) {
+        let Some(entry) = self.sockets.get_mut(socket) else { return };
+        entry.strays += 1;
+        if entry.strays == STRAYS_PER_SOCKET {
+            self.retire(socket);
+        }
     }
 
     /// The socket takes no more questions, because it is old or of no use.
@@ -217,6 +231,19 @@ mod tests {
         }
         assert!(asked.values().all(|questions| *questions <= 64));
         assert_eq!(asked.values().filter(|questions| **questions == 64).count(), asked.len() - SOCKETS_PER_RESOLVER);
+    }
+
+    #[test]
+    fn a_socket_that_hears_what_nobody_awaits_takes_no_more() {
+        let (mut pool, mut random, now) = (Pool::default(), StdRng::seed_from_u64(6), Instant::now());
+        let place = pool.place(resolver(), 1, &[], now, &mut random);
+        for stray in 1..=STRAYS_PER_SOCKET {
+            assert_eq!(pool.open[&resolver()].contains(&place.socket), stray <= STRAYS_PER_SOCKET);
+            pool.stray(place.socket);
+        }
+        assert!(!pool.open[&resolver()].contains(&place.socket));
+        assert!(pool.release(place.socket, place.id));
+        pool.stray(place.socket);
     }
 
     #[test]

@@ -55,11 +55,10 @@ impl<W> Forwarder<W> {
             aimed_at.then_some((*key, sent.place))
         };
         let target = self.pool.flights(socket).iter().find_map(asks);
-        if let Some((key, place)) = target
-            && self.driven_to_tcp.take(now)
-        {
-            // Whoever guesses knows the port: nothing more leaves by it.
-            self.pool.retire(socket);
+        let Some((key, place)) = target else { return self.pool.stray(socket) };
+        // Whoever guesses knows the port: nothing more leaves by it.
+        self.pool.retire(socket);
+        if self.driven_to_tcp.take(now) {
             self.release_all(key);
             self.drive_to_tcp(key, place, Why::Forgery, now);
         }
