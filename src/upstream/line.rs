@@ -45,6 +45,8 @@ pub struct Line {
     /// Clients with questions that wait for a packet, in the order of their turns.
     turns: VecDeque<Prefix>,
     seats: usize,
+    /// Seats whose question waits for a packet.
+    queued: usize,
     last: u64,
 }
 
@@ -67,8 +69,8 @@ impl Line {
 
     /// Nobody sits there any more.
     pub fn leave(&mut self, seat: Seat) {
+        self.unqueue(seat);
         let Some(client) = self.clients.get_mut(&seat.client) else { return };
-        client.queued.remove(&seat.number);
         self.seats -= usize::from(client.seats.remove(&seat.number).is_some());
         if client.seats.is_empty() {
             self.clients.remove(&seat.client);
@@ -81,13 +83,15 @@ impl Line {
         if client.queued.is_empty() && !self.turns.contains(&seat.client) {
             self.turns.push_back(seat.client);
         }
-        client.queued.insert(seat.number, flight);
+        self.queued += usize::from(client.queued.insert(seat.number, flight).is_none());
     }
 
     /// It does not any more.
     pub fn unqueue(&mut self, seat: Seat) {
-        if let Some(client) = self.clients.get_mut(&seat.client) {
-            client.queued.remove(&seat.number);
+        let Some(client) = self.clients.get_mut(&seat.client) else { return };
+        self.queued -= usize::from(client.queued.remove(&seat.number).is_some());
+        if self.is_clear() {
+            self.turns.clear();
         }
     }
 
@@ -105,8 +109,7 @@ impl Line {
 
     /// Whether no flight waits for a packet.
     pub fn is_clear(&self) -> bool {
-        let waits = |client: &Prefix| self.clients.get(client).is_some_and(|client| !client.queued.is_empty());
-        !self.turns.iter().any(waits)
+        self.queued == 0
     }
 
     /// How many sit here.
@@ -162,6 +165,19 @@ mod tests {
         assert_eq!(line.len(), 5, "they wait for their answers still");
         seats.values().for_each(|seat| line.leave(*seat));
         assert_eq!((line.len(), line.clients.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_has_left_has_no_turn() {
+        let mut line = Line::default();
+        let seats: Vec<Seat> = (1..=9).map(|last| line.sit(client(last), flight(last.into()))).collect();
+        seats.iter().zip(1..).for_each(|(seat, serial)| line.queue(*seat, flight(serial)));
+        line.queue(seats[0], flight(1));
+        assert!(!line.is_clear());
+        seats.iter().for_each(|seat| line.leave(*seat));
+        assert!(line.is_clear() && line.turns.is_empty());
+        seats.iter().for_each(|seat| line.leave(*seat));
+        assert_eq!(line.len(), 0);
     }
 
     #[test]

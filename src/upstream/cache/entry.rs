@@ -88,7 +88,7 @@ impl Entry {
             None if self.outcome == Outcome::Failure && recent(self.expires) => {
                 // A failure is kept for as long as it was the first, second or third.
                 let kept = self.expires.saturating_duration_since(self.stored).as_secs();
-                (kept.ilog2() + 1) as u8
+                (kept.max(1).ilog2() + 1) as u8
             }
             _ => 0,
         }
