@@ -474,3 +474,6 @@ impl<W> Forwarder<W> {
         self.flights.get(flown.key).filter(|flight| flight.serial == flown.serial)
     }
 }
+
+#[cfg(test)]
+mod adversary;
