@@ -34,7 +34,7 @@ use super::pool::Pool;
 use super::track::Track;
 use super::{Route, Upstream};
 use crate::config::Target;
-use crate::wire::query::rcode;
+use crate::wire::query::{HEADER, rcode};
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
 /// Queries that may wait at one time.
@@ -216,6 +216,8 @@ impl<W> Forwarder<W> {
         let Some(resolver) = self.pool.resolver(socket) else { return };
         let track = self.resolvers.entry(resolver).or_default();
         let spelling = track.keeps_case(now).then_some(&*flight.spelling);
+        // A name without letters, and a header without a question, say nothing of how the resolver treats case.
+        let tells_case = message.len() > HEADER && spelling.is_some_and(|it| it != flight.question.name.as_wire());
         let read = match reply::read(message, &flight.question, spelling) {
             // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
             Err(Unusable::Foreign) => return,
@@ -228,7 +230,9 @@ impl<W> Forwarder<W> {
             return;
         }
         track.answered(now.saturating_duration_since(sent.at), now);
-        track.kept_case();
+        if tells_case {
+            track.kept_case();
+        }
         flight.sent.iter_mut().filter(|other| other.place == sent.place).for_each(|sent| sent.due = None);
         if flight.settled {
             return self.forget_if_done(key);

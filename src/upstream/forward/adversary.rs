@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::config::Config;
+use crate::wire::query::Decoded;
 use crate::wire::query::decode;
-use crate::wire::query::{Decoded, HEADER};
 
 /// The `.2`, and the targets of rules.
 const VPC: &str = "172.31.0.2:53";
