@@ -70,6 +70,8 @@ pub(super) struct Flight<W> {
     pub spent: Places,
     /// ... that were asked without EDNS, ...
     pub without_edns: Places,
+    /// ... because they made nothing of it just now, ...
+    pub puzzled: Places,
     /// ... and that have answered in another case.
     pub misspelt: Places,
     /// It was asked over TCP because datagrams were not to be trusted. Once is enough: who can do this at will must not
@@ -168,6 +170,7 @@ impl<W> Flight<W> {
             fetching: None,
             spent: Places::default(),
             without_edns: Places::default(),
+            puzzled: Places::default(),
             misspelt: Places::default(),
             driven: false,
             failure: None,

@@ -380,7 +380,7 @@ impl<W> Forwarder<W> {
                         resolvers.entry(hop.address()).or_default().outdone(other != place);
                     }
                 }
-                if flight.without_edns.has(place)
+                if flight.puzzled.has(place)
                     && let Some(hop) = flight.route.hops().get(place)
                 {
                     resolvers.entry(hop.address()).or_default().takes_no_edns(now);
@@ -394,6 +394,7 @@ impl<W> Forwarder<W> {
                     && !flight.without_edns.has(place) =>
             {
                 flight.without_edns.add(place);
+                flight.puzzled.add(place);
                 self.ask_without_edns(key, place, received, now);
             }
             Ok(received) => self.spent(key, place, Some(received), now),
