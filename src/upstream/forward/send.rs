@@ -225,7 +225,7 @@ impl<W> Forwarder<W> {
             return self.fetch(key, place, Why::Channel, now);
         }
         let track = self.resolvers.entry(resolver).or_default();
-        track.asked(now);
+        track.asked(aside, now);
         let not: Vec<usize> = flight.sent.iter().map(|sent| sent.socket).collect();
         let at = self.pool.place(resolver, key, &not, now, &mut self.random);
         if at.fresh {
