@@ -373,6 +373,7 @@ fn too_many_questions_do_not_make_a_target_unreachable() {
         }
     }
     thread::sleep(Duration::from_millis(300));
-    let asked: Vec<String> = vpc.asked().iter().filter(|asked| !asked.is_probe()).map(|asked| asked.name()).collect();
+    let asked: Vec<String> =
+        vpc.asked().iter().filter(|asked| !asked.is_probe()).map(crate::resolvers::Asked::name).collect();
     assert!(asked.is_empty(), "{} questions to the VPC's resolver, one of them {:?}", asked.len(), asked.first());
 }

@@ -28,12 +28,13 @@ use slab::Slab;
 use super::budget::{Bucket, Budget};
 use super::cache::Hit;
 pub use super::flight::Flown;
-use super::flight::{Fetching, Flight, Waiter, Why};
+use super::flight::{Fetching, Flight, Waiter, Why, servfail};
 use super::line::Line;
 use super::pool::Pool;
 use super::track::Track;
 use super::{Route, Upstream};
 use crate::config::Target;
+use crate::wire::answer::ExtendedError;
 use crate::wire::query::{HEADER, rcode};
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
@@ -267,6 +268,20 @@ impl<W> Forwarder<W> {
             _ => {}
         }
         self.landed(flown.key, place, read, now);
+    }
+
+    /// So many streams are under way that there is none for this flight: that says nothing of the resolver, nor of the
+    /// question.
+    pub fn no_stream(&mut self, flown: Flown, now: Instant) {
+        let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
+            return;
+        };
+        if let Some(Fetching { why: Why::Case | Why::Forgery, .. }) = flight.fetching.take() {
+            return self.dispatch(flown.key, now);
+        }
+        let crowded = || Hit::fresh(servfail(ExtendedError::OTHER, "too much is asked over TCP, TLS and HTTPS"));
+        let told = flight.stale.clone().unwrap_or_else(crowded);
+        self.settle(flown.key, &told);
     }
 
     /// A resolver's host says that nobody listens there, or the socket failed: others are asked at once.
