@@ -26,6 +26,7 @@ use crate::config::Target;
 const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
+
 /// Asks targets that are not plain.
 pub struct Encrypted {
     runtime: Runtime,

@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
-use super::budget::{Bucket, Budget};
+use super::budget::{Budget, Rate};
 use super::cache::Hit;
 pub use super::flight::Flown;
 use super::flight::{Fetching, Flight, Waiter, Why, servfail};
@@ -48,7 +48,8 @@ const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
 const STALE_AFTER: Duration = Duration::from_millis(400);
 /// How often old sockets are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Questions a second that forged answers may drive to TCP: so the forger cannot turn a defence into a load.
+/// Questions a second that answers under another id or in another case may drive to TCP: so a forger cannot turn a defence
+/// into a load.
 const MOST_DRIVEN_TO_TCP: u32 = 20;
 
 /// A question, and who wants to know.
@@ -117,7 +118,7 @@ pub struct Forwarder<W> {
     resolvers: HashMap<SocketAddr, Track, RandomState>,
     /// What may be sent beside to resolvers that the packet budget does not know.
     unmetered: Budget,
-    driven_to_tcp: Bucket,
+    driven_to_tcp: Rate,
     /// When each resolver that seemed to send our queries back was last checked for that.
     loop_checks: HashMap<SocketAddr, Instant>,
     /// Ids, sockets and spellings are drawn from it: cryptographic, seeded by the system (RFC 5452 section 9.2).
@@ -141,7 +142,7 @@ impl<W> Forwarder<W> {
             next_sweep: None,
             resolvers: HashMap::default(),
             unmetered: Budget::new(0),
-            driven_to_tcp: Bucket::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
+            driven_to_tcp: Rate::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
             loop_checks: HashMap::new(),
             random: StdRng::from_seed(seed),
             actions: Vec::new(),

@@ -215,7 +215,8 @@ impl<W> Forwarder<W> {
         self.actions.push(Action::Fetch { flight: flown, target: hop.target.clone(), message, until });
     }
 
-    /// Sends a flight's question to the resolver at `place`; `aside` of its own course.
+    /// Sends a flight's question to the resolver at `place`; `aside` if nobody waits for that: then it
+    /// does not count among the sends, and is not repeated.
     fn transmit(&mut self, key: usize, place: usize, aside: bool, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         let Some(hop) = flight.route.hops().get(place) else { return };
