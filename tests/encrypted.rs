@@ -351,3 +351,29 @@ fn a_server_that_never_speaks_is_told_in_time() {
         assert!(clear.recv(&mut [0; 512]).is_err(), "it was asked in the clear");
     }
 }
+
+/// That phzd has no place for a question says nothing of the target: what belongs there must not go to the VPC's
+/// resolver for it.
+#[test]
+fn too_many_questions_do_not_make_a_target_unreachable() {
+    let folder = certificate();
+    // It takes a while to shake hands.
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let vpc = Standin::good();
+    let address = target.local_addr().unwrap();
+    let daemon = daemon(folder.path(), vpc.address, &format!("'tls://{address}'"), "fallback = true\n");
+    for client in 2..5 {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let other = UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 0, client), 0)).unwrap();
+        for nth in 0..500 {
+            for socket in [&socket, &other] {
+                let port = socket.local_addr().unwrap().port();
+                socket.send_to(&question(&format!("n{nth}.c{client}.p{port}.example"), 1), daemon.address).unwrap();
+            }
+        }
+    }
+    thread::sleep(Duration::from_millis(300));
+    let asked: Vec<String> =
+        vpc.asked().iter().filter(|asked| !asked.is_probe()).map(crate::resolvers::Asked::name).collect();
+    assert!(asked.is_empty(), "{} questions to the VPC's resolver, one of them {:?}", asked.len(), asked.first());
+}

@@ -28,15 +28,15 @@ struct Purse {
     /// Whom it is for.
     resolvers: Box<[SocketAddr]>,
     /// `None`: no limit.
-    all: Option<Bucket>,
-    spare: Bucket,
+    all: Option<Rate>,
+    spare: Rate,
 }
 
 impl Purse {
     fn new(per_second: u32, resolvers: &[SocketAddr]) -> Self {
-        let all = (per_second > 0).then(|| Bucket::new(per_second, (per_second / 45).clamp(1, MOST_AT_ONCE)));
+        let all = (per_second > 0).then(|| Rate::new(per_second, (per_second / 45).clamp(1, MOST_AT_ONCE)));
         let spare = if per_second > 0 { (per_second / SPARE_PART).max(1) } else { SPARE_WITHOUT_LIMIT };
-        Self { per_second, resolvers: resolvers.into(), all, spare: Bucket::new(spare, MOST_SPARED_AT_ONCE) }
+        Self { per_second, resolvers: resolvers.into(), all, spare: Rate::new(spare, MOST_SPARED_AT_ONCE) }
     }
 }
 
@@ -85,7 +85,7 @@ impl Budget {
 
     /// When the next packet can be taken out, if not now.
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        self.purse().all.as_ref().filter(|all| !all.has_one(now)).and_then(Bucket::next)
+        self.purse().all.as_ref().filter(|all| !all.has_one(now)).and_then(Rate::next)
     }
 
     fn purse(&self) -> MutexGuard<'_, Purse> {
@@ -95,15 +95,15 @@ impl Budget {
 
 /// So many of something a second, and a few at once: the generic cell rate algorithm, which needs one instant.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct Rate {
     interval: Duration,
     /// How far ahead of time the last of a burst is.
     tolerance: Duration,
-    /// When the bucket is full again; `None` before the first is taken.
+    /// When nothing taken is owed any more; `None` before the first is taken.
     full: Option<Instant>,
 }
 
-impl Bucket {
+impl Rate {
     /// Full; `per_second` and `at_once` at least 1.
     pub fn new(per_second: u32, at_once: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);

@@ -187,7 +187,8 @@ impl Cache {
         };
         let told = (!last).then(|| Hit { stale: now >= entry.expires, ..entry.hit(now) });
         let before = entry.trouble.as_ref().map_or(0, Trouble::footprint);
-        let trouble = Trouble { until: now + pause, failure: last.then_some(failure), failures: in_a_row + 1 };
+        let trouble =
+            Trouble { until: now + pause, failure: last.then_some(failure), failures: in_a_row.saturating_add(1) };
         let (queue, more) = (entry.queue, trouble.footprint());
         entry.weight = entry.weight + more - before;
         entry.trouble = Some(trouble);

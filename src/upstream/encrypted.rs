@@ -26,6 +26,7 @@ use crate::config::Target;
 const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
+
 /// Asks targets that are not plain.
 pub struct Encrypted {
     runtime: Runtime,
@@ -58,14 +59,16 @@ impl Encrypted {
         Ok(Self { runtime, trust, lines, questions: 0, ends, ended, wake })
     }
 
-    /// Asks `target`. Sooner or later, at `until` at the latest, [`Self::ended`] has what came of it.
-    pub fn fetch(&mut self, flight: Flown, target: &Target, message: Vec<u8>, until: Instant, now: Instant) {
+    /// Asks `target`. Sooner or later, at `until` at the latest, [`Self::ended`] has what came of it. `false` if there is
+    /// no place for a question more: then nothing will.
+    #[must_use]
+    pub fn fetch(&mut self, flight: Flown, target: &Target, message: Vec<u8>, until: Instant, now: Instant) -> bool {
+        if self.questions == MAX_QUESTIONS {
+            return false;
+        }
         self.questions += 1;
         let (ends, wake) = (self.ends.clone(), Arc::clone(&self.wake));
         let ending = Ending { flight, reply: None, ends, wake };
-        if self.questions > MAX_QUESTIONS {
-            return;
-        }
         let used = self.lines.entry(target.clone()).or_insert_with(|| Used { line: Line::to(target), at: now });
         used.at = now;
         let (line, trust) = (Arc::clone(&used.line), Arc::clone(&self.trust));
@@ -73,6 +76,7 @@ impl Encrypted {
             let reply = line.ask(&trust, &message, until.into()).await;
             ending.with(reply);
         });
+        true
     }
 
     /// What has ended since.
@@ -218,16 +222,18 @@ mod tests {
         let target = Target { address: nobody, channel: Channel::Tls("127.0.0.1".into()) };
         let now = Instant::now();
         for serial in 0..=MAX_QUESTIONS as u64 {
-            encrypted.fetch(Flown { key: 0, serial }, &target, vec![0; 12], now + Duration::from_secs(5), now);
+            let flown = Flown { key: 0, serial };
+            let asked = encrypted.fetch(flown, &target, vec![0; 12], now + Duration::from_secs(5), now);
+            assert_eq!(asked, serial < MAX_QUESTIONS as u64, "{serial}");
         }
         let mut flown: Vec<u64> = Vec::new();
-        for _ in 0..=MAX_QUESTIONS {
+        for _ in 0..MAX_QUESTIONS {
             let (flight, reply) = next_end(&mut encrypted, &woken);
             assert_eq!(reply, None);
             flown.push(flight.number());
         }
         flown.sort_unstable();
-        assert!(flown.into_iter().eq(0..=MAX_QUESTIONS as u64), "each ends once");
+        assert!(flown.into_iter().eq(0..MAX_QUESTIONS as u64), "each ends once");
         assert_eq!(encrypted.questions, 0);
         encrypted.sweep(now + IDLE - Duration::from_millis(1));
         assert_eq!(encrypted.lines.len(), 1);

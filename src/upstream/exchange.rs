@@ -30,7 +30,7 @@ const DATAGRAMS_PER_TURN: usize = 32;
 /// The largest datagram a resolver may send: more than any it was told to (1232).
 const DATAGRAM: usize = 4096;
 /// TCP exchanges at one time, each with a descriptor. Truncated answers are rare: so many at once are an attack or a
-/// mistake, and what is over fails as if the resolver had refused the connection.
+/// mistake, and those who wait for what is over are told so at once.
 const MAX_STREAMS: usize = 256;
 /// Sockets looked at in one turn.
 const EVENTS: usize = 128;
@@ -350,16 +350,16 @@ impl<W, D: Deliver<W>> Driver<W, D> {
             let waker = Arc::clone(&self.waker);
             self.encrypted = Encrypted::start(move || waker.wake()).ok();
         }
-        match &mut self.encrypted {
-            Some(encrypted) => encrypted.fetch(flight, target, message, until, now),
-            None => self.forwarder.fetched(flight, None, now),
+        let Some(encrypted) = &mut self.encrypted else { return self.forwarder.fetched(flight, None, now) };
+        if !encrypted.fetch(flight, target, message, until, now) {
+            self.forwarder.no_stream(flight, now);
         }
     }
 
     fn fetch_plain(&mut self, flight: Flown, resolver: SocketAddr, message: &[u8], until: Instant) {
         let number = STREAMS + flight.number();
         if self.streams.len() >= MAX_STREAMS {
-            return self.forwarder.fetched(flight, None, Instant::now());
+            return self.forwarder.no_stream(flight, Instant::now());
         }
         let begun = stream::Exchange::begin(resolver, message).and_then(|exchange| {
             let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;

@@ -14,7 +14,7 @@ use crate::wire::reply::Question;
 
 /// How long an answer is awaited after the last client has gone: it is kept for the next.
 const LINGER: Duration = Duration::from_secs(5);
-/// Times a resolver is asked one question. With their distances doubling from 20 ms, eight span a second and a half, and
+/// Times a resolver is asked one question. With their distances doubling from 20 ms, eight span a second and a third, and
 /// where one packet in five is lost, one question in 400,000 is.
 const MAX_SENDS: usize = 8;
 /// Times it is asked again for those who join then: about as many seconds as they wait.
@@ -70,6 +70,8 @@ pub(super) struct Flight<W> {
     pub spent: Places,
     /// ... that were asked without EDNS, ...
     pub without_edns: Places,
+    /// ... because they made nothing of it just now, ...
+    pub puzzled: Places,
     /// ... and that have answered in another case.
     pub misspelt: Places,
     /// It was asked over TCP because datagrams were not to be trusted. Once is enough: who can do this at will must not
@@ -168,6 +170,7 @@ impl<W> Flight<W> {
             fetching: None,
             spent: Places::default(),
             without_edns: Places::default(),
+            puzzled: Places::default(),
             misspelt: Places::default(),
             driven: false,
             failure: None,

@@ -25,16 +25,17 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
-use super::budget::{Bucket, Budget};
+use super::budget::{Budget, Rate};
 use super::cache::Hit;
 pub use super::flight::Flown;
-use super::flight::{Fetching, Flight, Waiter, Why};
+use super::flight::{Fetching, Flight, Waiter, Why, servfail};
 use super::line::Line;
 use super::pool::Pool;
 use super::track::Track;
 use super::{Route, Upstream};
 use crate::config::Target;
-use crate::wire::query::rcode;
+use crate::wire::answer::ExtendedError;
+use crate::wire::query::{HEADER, rcode};
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
 /// Queries that may wait at one time.
@@ -47,7 +48,8 @@ const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
 const STALE_AFTER: Duration = Duration::from_millis(400);
 /// How often old sockets are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Questions a second that forged answers may drive to TCP: so the forger cannot turn a defence into a load.
+/// Questions a second that answers under another id or in another case may drive to TCP: so a forger cannot turn a defence
+/// into a load.
 const MOST_DRIVEN_TO_TCP: u32 = 20;
 
 /// A question, and who wants to know.
@@ -116,7 +118,7 @@ pub struct Forwarder<W> {
     resolvers: HashMap<SocketAddr, Track, RandomState>,
     /// What may be sent beside to resolvers that the packet budget does not know.
     unmetered: Budget,
-    driven_to_tcp: Bucket,
+    driven_to_tcp: Rate,
     /// When each resolver that seemed to send our queries back was last checked for that.
     loop_checks: HashMap<SocketAddr, Instant>,
     /// Ids, sockets and spellings are drawn from it: cryptographic, seeded by the system (RFC 5452 section 9.2).
@@ -140,7 +142,7 @@ impl<W> Forwarder<W> {
             next_sweep: None,
             resolvers: HashMap::default(),
             unmetered: Budget::new(0),
-            driven_to_tcp: Bucket::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
+            driven_to_tcp: Rate::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
             loop_checks: HashMap::new(),
             random: StdRng::from_seed(seed),
             actions: Vec::new(),
@@ -216,6 +218,8 @@ impl<W> Forwarder<W> {
         let Some(resolver) = self.pool.resolver(socket) else { return };
         let track = self.resolvers.entry(resolver).or_default();
         let spelling = track.keeps_case(now).then_some(&*flight.spelling);
+        // A name without letters, and a header without a question, say nothing of how the resolver treats case.
+        let tells_case = message.len() > HEADER && spelling.is_some_and(|it| it != flight.question.name.as_wire());
         let read = match reply::read(message, &flight.question, spelling) {
             // RFC 5452 section 9.1: what does not fit the question is not an answer, and does not end the wait for one.
             Err(Unusable::Foreign) => return,
@@ -228,7 +232,9 @@ impl<W> Forwarder<W> {
             return;
         }
         track.answered(now.saturating_duration_since(sent.at), now);
-        track.kept_case();
+        if tells_case {
+            track.kept_case();
+        }
         flight.sent.iter_mut().filter(|other| other.place == sent.place).for_each(|sent| sent.due = None);
         if flight.settled {
             return self.forget_if_done(key);
@@ -263,6 +269,20 @@ impl<W> Forwarder<W> {
             _ => {}
         }
         self.landed(flown.key, place, read, now);
+    }
+
+    /// So many streams are under way that there is none for this flight: that says nothing of the resolver, nor of the
+    /// question.
+    pub fn no_stream(&mut self, flown: Flown, now: Instant) {
+        let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
+            return;
+        };
+        if let Some(Fetching { why: Why::Case | Why::Forgery, .. }) = flight.fetching.take() {
+            return self.dispatch(flown.key, now);
+        }
+        let crowded = || Hit::fresh(servfail(ExtendedError::OTHER, "too much is asked over TCP, TLS and HTTPS"));
+        let told = flight.stale.clone().unwrap_or_else(crowded);
+        self.settle(flown.key, &told);
     }
 
     /// A resolver's host says that nobody listens there, or the socket failed: others are asked at once.
@@ -376,7 +396,7 @@ impl<W> Forwarder<W> {
                         resolvers.entry(hop.address()).or_default().outdone(other != place);
                     }
                 }
-                if flight.without_edns.has(place)
+                if flight.puzzled.has(place)
                     && let Some(hop) = flight.route.hops().get(place)
                 {
                     resolvers.entry(hop.address()).or_default().takes_no_edns(now);
@@ -390,6 +410,7 @@ impl<W> Forwarder<W> {
                     && !flight.without_edns.has(place) =>
             {
                 flight.without_edns.add(place);
+                flight.puzzled.add(place);
                 self.ask_without_edns(key, place, received, now);
             }
             Ok(received) => self.spent(key, place, Some(received), now),
@@ -475,5 +496,7 @@ impl<W> Forwarder<W> {
     }
 }
 
+#[cfg(test)]
+mod adversary;
 #[cfg(test)]
 mod tests;

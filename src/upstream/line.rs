@@ -3,7 +3,8 @@
 //! Clients take turns, and of each the newest question goes first: the oldest has the least time left, and whoever asked
 //! it may have gone. A client is a prefix of addresses, so that one host has one turn, whatever addresses it uses.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
@@ -11,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::flight::Flown;
 
 /// An IPv4 address, or the /56 of an IPv6 address, which is what a site is given (RFC 6177 section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(IpAddr);
 
 impl From<IpAddr> for Prefix {
@@ -38,15 +39,16 @@ impl Seat {
     }
 }
 
-/// All who wait.
+/// All who wait. Whatever is asked of it costs the same however many they are: strangers decide that.
 #[derive(Debug, Default)]
 pub struct Line {
     clients: HashMap<Prefix, Client, RandomState>,
     /// Clients with questions that wait for a packet, in the order of their turns.
-    turns: VecDeque<Prefix>,
+    turns: BTreeMap<u64, Prefix>,
+    /// All clients; who has the most seats is last, and of those who have as many, who has waited longest.
+    by_seats: BTreeSet<(usize, Reverse<u64>, Prefix)>,
     seats: usize,
-    /// Seats whose question waits for a packet.
-    queued: usize,
+    /// The last number given to a seat or a turn.
     last: u64,
 }
 
@@ -56,6 +58,16 @@ struct Client {
     seats: BTreeMap<u64, Flown>,
     /// Those whose question waits for a packet.
     queued: BTreeMap<u64, Flown>,
+    /// Its turn, if any does.
+    turn: Option<u64>,
+}
+
+impl Client {
+    /// Its place in [`Line::by_seats`]; none without a seat.
+    fn rank(&self, client: Prefix) -> Option<(usize, Reverse<u64>, Prefix)> {
+        let (oldest, _) = self.seats.first_key_value()?;
+        Some((self.seats.len(), Reverse(*oldest), client))
+    }
 }
 
 impl Line {
@@ -63,53 +75,69 @@ impl Line {
     pub fn sit(&mut self, client: Prefix, flight: Flown) -> Seat {
         self.last += 1;
         self.seats += 1;
-        self.clients.entry(client).or_default().seats.insert(self.last, flight);
-        Seat { client, number: self.last }
+        let number = self.last;
+        self.seat(client, |seats| seats.insert(number, flight));
+        Seat { client, number }
     }
 
     /// Nobody sits there any more.
     pub fn leave(&mut self, seat: Seat) {
         self.unqueue(seat);
-        let Some(client) = self.clients.get_mut(&seat.client) else { return };
-        self.seats -= usize::from(client.seats.remove(&seat.number).is_some());
-        if client.seats.is_empty() {
+        let left = self.seat(seat.client, |seats| seats.remove(&seat.number)).is_some();
+        self.seats -= usize::from(left);
+        if self.seats_of(seat.client) == 0 {
             self.clients.remove(&seat.client);
         }
     }
 
+    /// Changes the seats of a client, and with them its rank.
+    fn seat<T>(&mut self, client: Prefix, change: impl FnOnce(&mut BTreeMap<u64, Flown>) -> T) -> T {
+        let Self { clients, by_seats, .. } = self;
+        let entry = clients.entry(client).or_default();
+        if let Some(rank) = entry.rank(client) {
+            by_seats.remove(&rank);
+        }
+        let changed = change(&mut entry.seats);
+        by_seats.extend(entry.rank(client));
+        changed
+    }
+
     /// The flight for which somebody sits there waits for a packet.
     pub fn queue(&mut self, seat: Seat, flight: Flown) {
-        let Some(client) = self.clients.get_mut(&seat.client) else { return };
-        if client.queued.is_empty() && !self.turns.contains(&seat.client) {
-            self.turns.push_back(seat.client);
-        }
-        self.queued += usize::from(client.queued.insert(seat.number, flight).is_none());
+        let Self { clients, turns, last, .. } = self;
+        let Some(client) = clients.get_mut(&seat.client) else { return };
+        client.queued.insert(seat.number, flight);
+        client.turn.get_or_insert_with(|| {
+            *last += 1;
+            turns.insert(*last, seat.client);
+            *last
+        });
     }
 
     /// It does not any more.
     pub fn unqueue(&mut self, seat: Seat) {
         let Some(client) = self.clients.get_mut(&seat.client) else { return };
-        self.queued -= usize::from(client.queued.remove(&seat.number).is_some());
-        if self.is_clear() {
-            self.turns.clear();
+        client.queued.remove(&seat.number);
+        if client.queued.is_empty()
+            && let Some(turn) = client.turn.take()
+        {
+            self.turns.remove(&turn);
         }
     }
 
     /// The flight that has the next packet: the newest of the client whose turn it is. It stays queued.
     pub fn next(&mut self) -> Option<Flown> {
-        while let Some(client) = self.turns.pop_front() {
-            let newest = self.clients.get(&client).and_then(|client| client.queued.last_key_value());
-            if let Some((_, flight)) = newest {
-                self.turns.push_back(client);
-                return Some(*flight);
-            }
-        }
-        None
+        let (_, prefix) = self.turns.pop_first()?;
+        let client = self.clients.get_mut(&prefix)?;
+        self.last += 1;
+        self.turns.insert(self.last, prefix);
+        client.turn = Some(self.last);
+        client.queued.last_key_value().map(|(_, flight)| *flight)
     }
 
     /// Whether no flight waits for a packet.
     pub fn is_clear(&self) -> bool {
-        self.queued == 0
+        self.turns.is_empty()
     }
 
     /// How many sit here.
@@ -128,9 +156,9 @@ impl Line {
         Some((Seat { client, number: *number }, *flight))
     }
 
-    /// The client with the most seats.
+    /// The client with the most seats; of those who have as many, the one who has waited longest.
     pub fn largest(&self) -> Option<Prefix> {
-        self.clients.iter().max_by_key(|(_, client)| client.seats.len()).map(|(client, _)| *client)
+        self.by_seats.last().map(|(_, _, client)| *client)
     }
 }
 
@@ -164,7 +192,7 @@ mod tests {
         assert!(line.is_clear());
         assert_eq!(line.len(), 5, "they wait for their answers still");
         seats.values().for_each(|seat| line.leave(*seat));
-        assert_eq!((line.len(), line.clients.len()), (0, 0));
+        assert_eq!((line.len(), line.clients.len(), line.turns.len(), line.by_seats.len()), (0, 0, 0, 0));
     }
 
     #[test]
@@ -189,6 +217,9 @@ mod tests {
         assert_eq!(line.largest(), Some(client(1)));
         assert_eq!(line.oldest_of(client(1)).map(|(_, flight)| flight.serial), Some(2));
         assert_eq!((line.seats_of(client(1)), line.seats_of(client(9))), (2, 0));
+        let (oldest, _) = line.oldest_of(client(1)).unwrap();
+        line.leave(oldest);
+        assert_eq!(line.largest(), Some(client(2)), "of those with as many, who came first");
     }
 
     #[test]

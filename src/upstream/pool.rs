@@ -16,6 +16,9 @@ use slab::Slab;
 const SOCKETS_PER_RESOLVER: usize = 16;
 /// Questions after which a socket takes no more. To open and close one for so few is 3 to 5 % of what a miss costs.
 const QUESTIONS_PER_SOCKET: u32 = 64;
+/// Sockets open at a time; from then on those that take questions take more of them, and for longer. A target that answers
+/// few of a flood's questions leaves many retired sockets with something to await, and descriptors are for others too.
+const MAX_SOCKETS: usize = 1536;
 /// Replies that nobody awaits after which a socket takes no more: a late answer or two are nothing strange, but who
 /// guesses at ids knows the port.
 const STRAYS_PER_SOCKET: u32 = 4;
@@ -72,15 +75,18 @@ impl Pool {
         now: Instant,
         random: &mut impl RngExt,
     ) -> Place {
+        let crowded = self.is_crowded();
         let Self { sockets, open } = self;
         let open = open.entry(resolver).or_default();
-        let usable = |number: &usize| !not.contains(number) && sockets.get(*number).is_some_and(|it| it.is_young(now));
+        let is_young = |number: &usize| crowded || sockets.get(*number).is_some_and(|it| it.is_young(now));
+        let usable = |number: &usize| !not.contains(number) && is_young(number);
         let mut draw = |from: &[usize]| (!from.is_empty()).then(|| from[random.random_range(0..from.len())]);
         let drawn = draw(open).filter(usable).or_else(|| {
             // Old ones make room at once, or until the next sweep each question would have a socket of its own.
-            open.retain(|number| sockets.get(*number).is_some_and(|it| it.is_young(now)));
+            open.retain(is_young);
             draw(&open.iter().copied().filter(usable).collect::<Vec<_>>())
         });
+        let drawn = drawn.or_else(|| draw(open).filter(|_| crowded));
         let (number, fresh) = drawn.map_or_else(|| (self.open(resolver, now), true), |number| (number, false));
         let open = self.open.entry(resolver).or_default();
         let Some(socket) = self.sockets.get_mut(number) else { unreachable!("it was found or made just now") };
@@ -92,7 +98,7 @@ impl Pool {
         };
         socket.awaited.push((id, flight));
         socket.asked += 1;
-        if socket.asked >= QUESTIONS_PER_SOCKET {
+        if socket.asked >= QUESTIONS_PER_SOCKET && !crowded {
             socket.retired = true;
             open.retain(|other| *other != number);
         }
@@ -102,7 +108,11 @@ impl Pool {
     /// A socket more towards this resolver, if there may be one; it is to be opened.
     pub fn refill(&mut self, resolver: SocketAddr, now: Instant) -> Option<usize> {
         let few = self.open.get(&resolver).is_none_or(|open| open.len() < SOCKETS_PER_RESOLVER);
-        few.then(|| self.open(resolver, now))
+        (few && !self.is_crowded()).then(|| self.open(resolver, now))
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.sockets.len() >= MAX_SOCKETS
     }
 
     fn open(&mut self, resolver: SocketAddr, now: Instant) -> usize {
@@ -162,7 +172,10 @@ impl Pool {
 
     /// Retires what is old; returns the sockets that are done with, and to be closed.
     pub fn sweep(&mut self, now: Instant) -> Vec<usize> {
-        let old = |socket: &Socket| now.saturating_duration_since(socket.opened) >= SOCKET_LIFE;
+        let crowded = self.is_crowded();
+        let old = |socket: &Socket| {
+            (socket.retired || !crowded) && now.saturating_duration_since(socket.opened) >= SOCKET_LIFE
+        };
         let all: Vec<usize> = self.sockets.iter().filter(|(_, socket)| old(socket)).map(|(number, _)| number).collect();
         all.iter().for_each(|number| self.retire(*number));
         self.open.retain(|_, open| !open.is_empty());

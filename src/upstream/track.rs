@@ -46,10 +46,14 @@ pub struct Track {
     unreachable: bool,
     /// See [`Track::is_down`].
     down: bool,
+    /// When that was sent whose failure showed that it is.
+    down_since: Option<Instant>,
     /// Answers in a row that others had to better.
     outdone: u8,
     /// When it was last asked anything.
     asked: Option<Instant>,
+    /// When it was last asked something that nobody waited for.
+    looked_at: Option<Instant>,
     /// Until when it is asked without EDNS.
     without_edns: Option<Instant>,
     /// Questions in a row that it answered in another case.
@@ -81,7 +85,7 @@ impl Track {
         }));
         self.answered = Some(now);
         (self.failed, self.failing_since) = ([None; FAILURES], None);
-        (self.unreachable, self.down) = (false, false);
+        (self.unreachable, self.down, self.down_since) = (false, false, None);
     }
 
     /// What was sent at `sent` has no answer, after all the time that it usually takes.
@@ -92,6 +96,9 @@ impl Track {
         if let [Some(last), .., Some(first)] = self.failed {
             self.down |=
                 last.saturating_duration_since(first) <= WITHIN && now.saturating_duration_since(since) >= AT_LEAST;
+        }
+        if self.is_down() {
+            self.down_since.get_or_insert(sent);
         }
     }
 
@@ -151,13 +158,18 @@ impl Track {
             Standing::Well => since(self.answered.max(self.asked), LOOK_SLOW),
             // A first lost packet may be only that.
             Standing::Failing if self.failed[1].is_none() => since(self.asked, LEAST_PATIENCE),
-            Standing::Poor | Standing::Failing | Standing::Down => since(self.asked, LOOK_DOWN),
+            Standing::Poor | Standing::Failing => since(self.asked, LOOK_DOWN),
+            // What clients have it asked meanwhile is no look: some may ask what it cannot answer.
+            Standing::Down => since(self.looked_at.max(self.down_since), LOOK_DOWN),
         }
     }
 
-    /// It is asked something, and how it stands will show.
-    pub fn asked(&mut self, now: Instant) {
+    /// It is asked something, and how it stands will show; `aside` if nobody waits for it.
+    pub fn asked(&mut self, aside: bool, now: Instant) {
         self.asked = Some(now);
+        if aside {
+            self.looked_at = self.asked;
+        }
     }
 
     /// Whether it takes an OPT.

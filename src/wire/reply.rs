@@ -15,6 +15,8 @@ use super::query::{CLASS_IN, HEADER, MAX_UDP, Query, kind, rcode, skip_name};
 pub const MAX_CHAIN: usize = 11;
 /// CNAME records of one reply that are looked at to find the chain: a chain at its longest, and as many beside it.
 const MAX_CNAMES: usize = 2 * MAX_CHAIN;
+/// Extended errors of one reply that are kept. Each takes more memory than octets, and nobody reads so many.
+const MAX_ERRORS: usize = 16;
 /// How long a negative answer without SOA counts, in seconds. RFC 2308 section 5 would not keep it at all, but a VPC's
 /// resolver drops the SOA when it repeats a negative answer, and each would be asked for again.
 const NEGATIVE_WITHOUT_SOA: u32 = 5;
@@ -430,13 +432,14 @@ fn expand(message: &[u8], at: usize) -> Option<(Name, usize)> {
     }
 }
 
-/// The extended errors among EDNS options (RFC 8914 section 2); the row ends where it can no longer be read.
+/// The first extended errors among EDNS options (RFC 8914 section 2); the row ends where it can no longer be read.
 fn extended_errors(rdata: &[u8]) -> Vec<ExtendedError> {
     let mut errors = Vec::new();
     let mut rest = rdata;
     while let Some(([code_high, code_low, high, low], tail)) = rest.split_first_chunk::<4>() {
         let Some((option, next)) = tail.split_at_checked(usize::from(u16::from_be_bytes([*high, *low]))) else { break };
         if (*code_high, *code_low) == (0, 15)
+            && errors.len() < MAX_ERRORS
             && let Some((code, text)) = option.split_first_chunk()
         {
             errors.push(ExtendedError { code: u16::from_be_bytes(*code), text: Cow::Owned(text.to_vec()) });

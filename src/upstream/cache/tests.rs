@@ -295,3 +295,14 @@ fn check(cache: &Cache, bound: usize) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+#[test]
+fn a_question_may_fail_for_hours() {
+    let (cache, route, name, start) = (Cache::new(MB), route(2), question("a.example"), Instant::now());
+    let stale = Stale { positive: seconds(86_400), negative: seconds(600) };
+    cache.insert(&route, &name, (answer(1, 0), Outcome::Positive), seconds(1), start);
+    for nth in 1..1000 {
+        let told = cache.fail(&route, &name, (answer(2, 0), false), stale, start + seconds(5 * nth));
+        assert!(told.is_some_and(|hit| hit.stale && hit.answer.rcode() == 1), "{nth}");
+    }
+}

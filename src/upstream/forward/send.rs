@@ -224,7 +224,7 @@ impl<W> Forwarder<W> {
         let resolver = hop.address();
         flight.sends += usize::from(!aside);
         let track = self.resolvers.entry(resolver).or_default();
-        track.asked(now);
+        track.asked(aside, now);
         if !hop.is_plain() {
             return self.fetch(key, place, Why::Channel, now);
         }

@@ -11,7 +11,8 @@ use super::{Ask, Forwarder, MAX_FLIGHTS, MAX_WAITING, MAX_WAITING_OF_ONE};
 use crate::wire::answer::ExtendedError;
 
 impl<W> Forwarder<W> {
-    /// Who waits longest is told that there are too many, if there are.
+    /// If there are too many, of this client or in all, one who waits is told so: of the client who has the most, the one
+    /// who waits longest.
     pub(super) fn make_seats(&mut self, client: Prefix) {
         let (whose, why) = if self.line.seats_of(client) > MAX_WAITING_OF_ONE {
             (Some(client), "too many queries of this client are waiting")

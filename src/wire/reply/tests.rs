@@ -402,3 +402,19 @@ fn a_question_is_asked_as_it_is_kept() {
         assert_eq!(Asked::by(&query).to_question(), Some(asked));
     }
 }
+
+#[test]
+fn what_is_kept_of_a_reply_is_no_more_than_twice_as_large() {
+    // A failure without a record, and as many empty extended errors as a datagram has room for.
+    let options = [0, 15, 0, 2, 0, 0].repeat(670);
+    let length = (options.len() as u16).to_be_bytes();
+    let opt = [&b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00"[..], &length, &options].concat();
+    let mut message = raw([0, 0, 1], &[&opt]);
+    message[3] = 0x82;
+    let question =
+        Question { name: "host.example".parse().unwrap(), kind: 1, dnssec_ok: false, checking_disabled: false };
+    let received = read(&message, &question, None).unwrap();
+    assert_eq!(received.outcome, Outcome::Failure);
+    let kept = received.answer.footprint();
+    assert!(kept < 2 * message.len(), "{kept} octets for {}", message.len());
+}
