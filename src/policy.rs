@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
-use crate::endpoint::Endpoints;
+use crate::endpoint::{Endpoints, Present};
 use crate::upstream::Route;
 use crate::zone::table::{Holder, Table};
 use crate::zone::{Found, Standard, Zone};
@@ -92,8 +92,9 @@ impl Policy {
     }
 
     /// Who decides about `name` (wire form, lower case) for `client`: the longest name that exists for it, and at one
-    /// name the rule, then the zone that is for the client, then the first that tells others something.
-    pub fn decide(&self, name: &[u8], client: Client) -> Decision<'_> {
+    /// name the rule, then the zone that is for the client, then the first that tells others something. `endpoints` is how
+    /// its endpoints stand now.
+    pub fn decide(&self, name: &[u8], client: Client, endpoints: &Present) -> Decision<'_> {
         for (apex, holders) in self.names.above(name) {
             let mut denied = None;
             for holder in holders {
@@ -105,7 +106,7 @@ impl Policy {
                     Holder::Zone(index) => self.zones.get(index as usize),
                 };
                 let Some(zone) = zone else { continue };
-                let away = |endpoint| self.endpoints.is_away(endpoint);
+                let away = |endpoint| endpoints.is_away(endpoint);
                 let Some(found) = zone.find(name, apex, away) else { continue };
                 if self.clients.admits(zone.audience, client) {
                     return Decision::Zone { zone, apex, found };

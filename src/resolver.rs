@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::endpoint::keeper::Keeper;
 use crate::metrics::{Registry, Totals};
 use crate::policy::Policy;
-use crate::responder::{Outcome, Responder};
+use crate::responder::{Hall, Outcome, Responder};
 use crate::upstream::exchange::Exchange;
 use crate::upstream::store::Store;
 use crate::upstream::{Hop, Upstream};
@@ -101,7 +101,12 @@ impl Resolver {
         now: Instant,
         out: &mut [u8],
     ) -> Outcome {
-        self.responder.respond(packet, client, transport, now, out)
+        self.responder.enter().respond(packet, client, transport, now, out)
+    }
+
+    /// For a batch of packets: the hall as it stands now, and the forwarder for what cannot be answered in it.
+    pub fn enter(&mut self) -> (Hall<'_>, &Exchange<Waiting>) {
+        (self.responder.enter(), &self.exchange)
     }
 
     /// Answers one packet, however long that takes; `None` where no reply is due.
@@ -114,7 +119,7 @@ impl Resolver {
                 let (sender, reply) = oneshot::channel();
                 match self.forward(Waiting { pending, way_back: WayBack::Caller(sender) }) {
                     Ok(()) => return reply.await.ok(),
-                    Err(refused) => self.responder.overloaded(&refused.pending, &mut out),
+                    Err(refused) => self.responder.enter().overloaded(&refused.pending, &mut out),
                 }
             }
         };
@@ -123,7 +128,7 @@ impl Resolver {
     }
 
     /// Hands a waiting query to the forwarder. `Err` gives it back: too many wait already, and its reply is what
-    /// [`Responder::overloaded`] writes.
+    /// [`Hall::overloaded`] writes.
     ///
     /// # Errors
     /// The query itself, if the forwarder has no place for it.

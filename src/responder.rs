@@ -8,11 +8,12 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::client::Client;
+use crate::endpoint::Present;
 use crate::metrics::{Counts, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
-use crate::wire::query::{Decoded, Query, Transport, decode, error_header, rcode};
+use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
 
@@ -62,8 +63,7 @@ impl Pending {
 /// One thread's way through the hall.
 #[derive(Debug)]
 pub struct Responder {
-    /// The policy that serves now. It is looked up for each query: a copy that is kept would keep an old policy alive
-    /// on every thread that happens to be idle.
+    /// The policy that serves now.
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
     /// Where this thread's counts are registered.
@@ -87,75 +87,11 @@ impl Responder {
         &self.counts
     }
 
-    /// Answers one packet of `client`. `out` should hold what the transport may carry (1232 or 65,535 octets).
-    pub fn respond(
-        &mut self,
-        packet: &[u8],
-        client: SocketAddr,
-        transport: Transport,
-        now: Instant,
-        out: &mut [u8],
-    ) -> Outcome {
-        let hall = self.enter();
-        hall.counts.queries.add(1);
-        // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
-        if client.port() == 0 || transport == Transport::Udp && hall.upstream.loops.is_ours(client) {
-            return Outcome::of(hall.silent());
-        }
-        let decoded = decode(packet);
-        let (query, unserved) = match &decoded {
-            Decoded::Query(query) => (query, None),
-            Decoded::Unserved(query, code) => (query, Some(*code)),
-            Decoded::Unreadable(code) => return Outcome::of(hall.unreadable(packet, *code, out)),
-            Decoded::Drop => return Outcome::of(hall.silent()),
-        };
-        let Some(who) = hall.policy.clients().identify(client.ip()) else {
-            return Outcome::of(hall.error(query, transport, &prohibited(), out));
-        };
-        if let Some(code) = unserved {
-            return Outcome::of(hall.error(query, transport, &Answer::empty(code), out));
-        }
-        match hall.follow(&Asking { query, who, transport }, Chain::default(), None, now, out) {
-            Course::Ended(written) => Outcome::of(written),
-            Course::Onward(chain, question, route) => {
-                hall.counts.forwarded.add(1);
-                let (packet, deadline) = (query.essentials(), now + hall.policy.timeout());
-                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
-            }
-        }
-    }
-
-    /// Goes on with a query that waited, now that it is answered by `hit`: writes its reply, or finds that the answer leads to
-    /// a name that a resolver must be asked for in turn.
-    pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
-        let hall = self.enter();
-        let Pending { packet, client, transport, deadline, chain, .. } = pending;
-        let Decoded::Query(query) = decode(&packet) else { return Outcome::of(hall.silent()) };
-        // The policy may have changed since the query came: client and name are judged by the one that serves now.
-        let Some(who) = hall.policy.clients().identify(client.ip()) else {
-            return Outcome::of(hall.error(&query, transport, &prohibited(), out));
-        };
-        match hall.follow(&Asking { query: &query, who, transport }, chain, Some(hit), now, out) {
-            Course::Ended(written) => Outcome::of(written),
-            Course::Onward(chain, question, route) => {
-                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
-            }
-        }
-    }
-
-    /// Writes SERVFAIL for a query that cannot wait because too many do already; returns its length.
-    pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
-        let hall = self.enter();
-        hall.counts.overloaded.add(1);
-        let Decoded::Query(query) = decode(&pending.packet) else { return 0 };
-        hall.write(&query, pending.transport, &overloaded(), Placement::FRESH, out).unwrap_or(0)
-    }
-
-    /// The hall as it stands for one query.
-    fn enter(&mut self) -> Hall<'_> {
-        // A linear congruential generator; its high half is the random one.
-        self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
-        Hall { policy: self.policy.load(), upstream: &self.upstream, counts: &self.counts, turn: self.turn >> 16 }
+    /// The hall, as it stands now.
+    pub fn enter(&mut self) -> Hall<'_> {
+        let policy = self.policy.load();
+        let endpoints = policy.endpoints().present();
+        Hall { policy, endpoints, upstream: &self.upstream, counts: &self.counts, turn: &mut self.turn }
     }
 }
 
@@ -173,12 +109,96 @@ impl Clone for Responder {
     }
 }
 
-/// What one query needs to be answered.
-struct Hall<'a> {
+/// The hall as it stands for a batch of queries: one policy, one state of its endpoints.
+///
+/// To be entered for what is there to be answered, not kept while there is nothing: it would keep an old policy alive on
+/// every thread that happens to be idle.
+#[derive(Debug)]
+pub struct Hall<'a> {
     policy: Guard<Arc<Policy>>,
+    endpoints: Guard<Arc<Present>>,
     upstream: &'a Upstream,
     counts: &'a Counts,
-    turn: u32,
+    turn: &'a mut u32,
+}
+
+impl Hall<'_> {
+    /// Answers one packet of `client`. `out` should hold what the transport may carry (1232 or 65,535 octets).
+    pub fn respond(
+        &mut self,
+        packet: &[u8],
+        client: SocketAddr,
+        transport: Transport,
+        now: Instant,
+        out: &mut [u8],
+    ) -> Outcome {
+        self.counts.queries.add(1);
+        self.turn();
+        // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
+        if client.port() == 0 || transport == Transport::Udp && self.upstream.loops.is_ours(client) {
+            return Outcome::of(self.silent());
+        }
+        let mut folded = Folded::default();
+        let decoded = decode(packet, &mut folded);
+        let (query, unserved) = match &decoded {
+            Decoded::Query(query) => (query, None),
+            Decoded::Unserved(query, code) => (query, Some(*code)),
+            Decoded::Unreadable(code) => return Outcome::of(self.unreadable(packet, *code, out)),
+            Decoded::Drop => return Outcome::of(self.silent()),
+        };
+        let Some(who) = self.policy.clients().identify(client.ip()) else {
+            return Outcome::of(self.error(query, transport, &prohibited(), out));
+        };
+        if let Some(code) = unserved {
+            return Outcome::of(self.error(query, transport, &Answer::empty(code), out));
+        }
+        match self.follow(&Asking { query, who, transport }, Chain::default(), None, now, out) {
+            Course::Ended(written) => Outcome::of(written),
+            Course::Onward(chain, question, route) => {
+                self.counts.forwarded.add(1);
+                let (packet, deadline) = (query.essentials(), now + self.policy.timeout());
+                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
+            }
+        }
+    }
+
+    /// Goes on with a query that waited, now that it is answered by `hit`: writes its reply, or finds that the answer leads to
+    /// a name that a resolver must be asked for in turn.
+    pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
+        self.turn();
+        let Pending { packet, client, transport, deadline, chain, .. } = pending;
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::of(self.silent()) };
+        // The policy may have changed since the query came: client and name are judged by the one that serves now.
+        let Some(who) = self.policy.clients().identify(client.ip()) else {
+            return Outcome::of(self.error(&query, transport, &prohibited(), out));
+        };
+        match self.follow(&Asking { query: &query, who, transport }, chain, Some(hit), now, out) {
+            Course::Ended(written) => Outcome::of(written),
+            Course::Onward(chain, question, route) => {
+                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
+            }
+        }
+    }
+
+    /// Writes SERVFAIL for a query that cannot wait because too many do already; returns its length.
+    pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
+        self.counts.overloaded.add(1);
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
+        self.write(&query, pending.transport, &overloaded(), Placement::FRESH, out).unwrap_or(0)
+    }
+
+    /// What this thread counts.
+    pub fn counts(&self) -> &Counts {
+        self.counts
+    }
+
+    /// The next turn of a rotating set.
+    fn turn(&mut self) {
+        // A linear congruential generator; its high half is the random one.
+        *self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
+    }
 }
 
 /// The CNAMEs that lead from the name asked to another.
@@ -253,7 +273,7 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Course {
         loop {
-            let step = match self.policy.decide(chain.name(asking.query), asking.who) {
+            let step = match self.policy.decide(chain.name(asking.query), asking.who, &self.endpoints) {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
                 Decision::Route(route) => match told.take() {
@@ -289,8 +309,8 @@ impl Hall<'_> {
         found: Found<'_>,
         out: &mut [u8],
     ) -> Step {
-        let endpoint = found.endpoint().and_then(|index| self.policy.endpoints().current(index));
-        let near = endpoint.as_ref().map(|answers| answers.near(asking.who.whereabouts));
+        let endpoint = found.endpoint().and_then(|index| self.endpoints.answers(index));
+        let near = endpoint.map(|answers| answers.near(asking.who.whereabouts));
         let query = asking.query;
         // RFC 6147 section 5.5: who validates for itself is given no data that cannot be validated.
         let dns64 = asking.who.whereabouts.dns64 && !(query.dnssec_ok() && query.checking_disabled());
@@ -307,7 +327,7 @@ impl Hall<'_> {
         if chain.is_empty() {
             self.counts.private.add(1);
         }
-        let place = Placement { apex: apex as u16, turn: self.turn, ..Placement::FRESH };
+        let place = Placement { apex: apex as u16, turn: *self.turn >> 16, ..Placement::FRESH };
         Step::Ended(match said {
             Said::Cname(link) => return Step::Cnames(vec![link.clone()]),
             Said::Answer(answer) => self.end(asking, chain, answer, place, out),
@@ -346,7 +366,7 @@ impl Hall<'_> {
     fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
         let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
-            let decision = self.policy.decide(alias.target.as_wire(), asking.who);
+            let decision = self.policy.decide(alias.target.as_wire(), asking.who, &self.endpoints);
             !matches!(decision, Decision::Route(_))
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {

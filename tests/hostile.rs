@@ -116,7 +116,7 @@ proptest! {
         let (mut responder, _) = hall();
         let (transport, most) = if tcp { (Transport::Tcp, 65_535) } else { (Transport::Udp, 1232) };
         let mut out = vec![0xee; 65_535];
-        match responder.respond(&packet, client, transport, Instant::now(), &mut out) {
+        match responder.enter().respond(&packet, client, transport, Instant::now(), &mut out) {
             Outcome::Reply(length) => {
                 prop_assert!((12..=most).contains(&length));
                 prop_assert!(packet[2] & 0x80 == 0, "a reply is never replied to");
@@ -139,7 +139,7 @@ proptest! {
         let mut out = vec![0; 65_535];
         let client = "172.31.1.5:4242".parse().unwrap();
         let now = Instant::now();
-        let Outcome::Forward(pending) = responder.respond(&packet, client, Transport::Udp, now, &mut out) else {
+        let Outcome::Forward(pending) = responder.enter().respond(&packet, client, Transport::Udp, now, &mut out) else {
             return Ok(());
         };
         forwarder.ask(wish(pending), now);
@@ -161,7 +161,7 @@ proptest! {
             forwarder.tick(now);
             let mut again = Vec::new();
             for (pending, answer) in forwarder.answered().drain(..) {
-                match responder.finish(pending, &answer, now, &mut out) {
+                match responder.enter().finish(pending, &answer, now, &mut out) {
                     Outcome::Reply(length) => prop_assert!(length <= 1232),
                     Outcome::Forward(pending) => again.push(pending),
                     Outcome::Drop => {}

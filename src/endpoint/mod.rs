@@ -1,7 +1,7 @@
 //! Interface VPC endpoints: what their addresses make of a question for a name that is an alias to one.
 //!
-//! The answers are written relative to the question, so that every bucket of an endpoint shares them, and stand behind
-//! a pointer of their own: when an endpoint's addresses change, that pointer is swapped and nothing else. There is one
+//! The answers are written relative to the question, so that every bucket of an endpoint shares them. Those of all endpoints
+//! stand behind one pointer: when an endpoint's addresses change, that pointer is swapped and nothing else. There is one
 //! answer for each Availability Zone that clients may be in, so that nothing is chosen while a query waits.
 
 mod health;
@@ -14,7 +14,6 @@ pub mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -28,21 +27,31 @@ use crate::wire::query::{kind, rcode};
 #[derive(Debug, Default)]
 pub struct Endpoints {
     list: Vec<Endpoint>,
+    present: ArcSwap<Present>,
     /// The Availability Zone ids that clients may be in, in the order of [`Whereabouts`].
     az_ids: Vec<String>,
     /// Some subnet wants AAAA made of A.
     dns64: bool,
 }
 
-/// One endpoint: what does not change, and what it answers at this moment.
+/// What does not change of an endpoint.
 #[derive(Debug)]
 struct Endpoint {
     affinity: Affinity,
     /// Seconds.
     ttl: u32,
-    answers: ArcSwap<Answers>,
+}
+
+/// What all endpoints answer at one moment.
+#[derive(Debug, Default, Clone)]
+pub struct Present(Vec<Current>);
+
+/// What one of them does.
+#[derive(Debug, Clone)]
+struct Current {
+    answers: Arc<Answers>,
     /// Names that are an alias to it are looked for elsewhere, as if they were not configured.
-    away: AtomicBool,
+    away: bool,
 }
 
 /// What is known of an endpoint's addresses.
@@ -88,14 +97,15 @@ pub struct AnswerSet {
 impl Endpoints {
     /// The endpoints of `config`; those whose addresses must be learned have none yet.
     pub fn new(config: &Config) -> Self {
-        let list = config.endpoints.iter().map(|endpoint| Endpoint {
-            affinity: endpoint.affinity,
-            ttl: endpoint.ttl,
-            answers: ArcSwap::from_pointee(Answers::of(Standing::NotReady, &Ground::default())),
-            away: AtomicBool::new(false),
-        });
+        let list: Vec<_> = config
+            .endpoints
+            .iter()
+            .map(|endpoint| Endpoint { affinity: endpoint.affinity, ttl: endpoint.ttl })
+            .collect();
+        let unknown = Arc::new(Answers::of(Standing::NotReady, &Ground::default()));
+        let present = Present(vec![Current { answers: unknown, away: false }; list.len()]);
         let dns64 = config.subnets.iter().any(|subnet| subnet.dns64);
-        let endpoints = Self { list: list.collect(), az_ids: config.az_ids(), dns64 };
+        let endpoints = Self { list, present: ArcSwap::from_pointee(present), az_ids: config.az_ids(), dns64 };
         for (index, endpoint) in config.endpoints.iter().enumerate() {
             endpoints.publish(
                 index,
@@ -109,26 +119,36 @@ impl Endpoints {
         endpoints
     }
 
-    /// What endpoint `index` answers now; `None` if there is none of that index.
-    pub fn current(&self, index: usize) -> Option<Guard<Arc<Answers>>> {
-        Some(self.list.get(index)?.answers.load())
+    /// What they answer now.
+    pub fn present(&self) -> Guard<Arc<Present>> {
+        self.present.load()
     }
 
     /// Endpoint `index` answers by `standing` from now on, however many names are an alias to it.
     pub fn publish(&self, index: usize, standing: Standing<'_>) {
         let Some(endpoint) = self.list.get(index) else { return };
         let az_ids = if endpoint.affinity == Affinity::SameAz { &*self.az_ids } else { &[] };
-        let ground = Ground { az_ids, ttl: endpoint.ttl, dns64: self.dns64 };
-        // The answers of one that goes away stay: a query between the two would be told that there are none.
-        if standing != Standing::Away {
-            endpoint.answers.store(Arc::new(Answers::of(standing, &ground)));
-        }
-        endpoint.away.store(standing == Standing::Away, Release);
+        let away = standing == Standing::Away;
+        let answers = Arc::new(Answers::of(standing, &Ground { az_ids, ttl: endpoint.ttl, dns64: self.dns64 }));
+        self.present.rcu(|present| {
+            let mut next = Present::clone(present);
+            if let Some(current) = next.0.get_mut(index) {
+                *current = Current { answers: Arc::clone(&answers), away };
+            }
+            next
+        });
+    }
+}
+
+impl Present {
+    /// What endpoint `index` answers; `None` if there is none of that index.
+    pub fn answers(&self, index: usize) -> Option<&Answers> {
+        self.0.get(index).map(|current| &*current.answers)
     }
 
     /// Whether names that are an alias to endpoint `index` are to be looked for elsewhere.
     pub fn is_away(&self, index: usize) -> bool {
-        self.list.get(index).is_none_or(|endpoint| endpoint.away.load(Acquire))
+        self.0.get(index).is_none_or(|current| current.away)
     }
 }
 

@@ -290,6 +290,7 @@ impl Connection {
     fn answer(&mut self) -> io::Result<Pause> {
         let mut desk = locked(&self.desk);
         let Desk { resolver, reply } = &mut *desk;
+        let (mut hall, forwarder) = resolver.enter();
         let now = std::time::Instant::now();
         let mut unread = self.inbound.as_slice();
         let mut useful = false;
@@ -305,13 +306,13 @@ impl Connection {
             }
             let Ok(place) = self.places.clone().try_reserve_owned() else { break Pause::UnderWay };
             unread = rest;
-            let length = match resolver.respond(message, self.client, Transport::Tcp, now, reply) {
+            let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,
                 Outcome::Reply(length) => length,
                 Outcome::Forward(pending) => {
-                    match resolver.forward(Waiting { pending, way_back: WayBack::Tcp(place) }) {
+                    match forwarder.ask(Waiting { pending, way_back: WayBack::Tcp(place) }.into()) {
                         Ok(()) => 0,
-                        Err(turned_away) => resolver.responder().overloaded(&turned_away.pending, reply),
+                        Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
                     }
                 }
             };
@@ -319,6 +320,7 @@ impl Connection {
             enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
         };
         let answered = self.inbound.len() - unread.len();
+        drop(hall);
         drop(desk);
         self.inbound.drain(..answered);
         if useful {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::resolver::Resolver;
-use crate::responder::Outcome;
+use crate::responder::{Hall, Outcome};
+use crate::upstream::exchange::Exchange;
 use crate::way_back::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
 use crate::way_back::{Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
@@ -50,11 +51,13 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
             continue;
         }
         let now = Instant::now();
+        let (mut hall, forwarder) = resolver.enter();
         for datagram in inbox.datagrams() {
-            if shielded(|| answer(&datagram, socket, &mut resolver, now, &mut outbox)).is_none() {
-                regret(resolver.responder().counts());
+            if shielded(|| answer(&datagram, socket, &mut hall, forwarder, now, &mut outbox)).is_none() {
+                regret(hall.counts());
             }
         }
+        drop(hall);
         let unsent = outbox.send(socket, &mut envelopes);
         if unsent > 0 {
             resolver.responder().counts().unsent.add(unsent);
@@ -66,7 +69,8 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
 fn answer(
     datagram: &Datagram<'_>,
     socket: &Arc<UdpSocket>,
-    resolver: &mut Resolver,
+    hall: &mut Hall<'_>,
+    forwarder: &Exchange<Waiting>,
     now: Instant,
     outbox: &mut Outbox,
 ) {
@@ -74,16 +78,16 @@ fn answer(
     if !whole {
         // Cut short, so its end is not known. Nobody sends a query of 4096 octets, and telling a query from a reply,
         // which must never be replied to, is not this room's business: no reply.
-        resolver.responder().counts().dropped.add(1);
+        hall.counts().dropped.add(1);
         return;
     }
-    match resolver.respond(bytes, client, Transport::Udp, now, outbox.space()) {
+    match hall.respond(bytes, client, Transport::Udp, now, outbox.space()) {
         Outcome::Drop => {}
         Outcome::Reply(length) => outbox.keep(length, client, asked),
         Outcome::Forward(pending) => {
             let way_back = WayBack::Udp { socket: Arc::clone(socket), asked };
-            if let Err(turned_away) = resolver.forward(Waiting { pending, way_back }) {
-                let length = resolver.responder().overloaded(&turned_away.pending, outbox.space());
+            if let Err(turned_away) = forwarder.ask(Waiting { pending, way_back }.into()) {
+                let length = hall.overloaded(&turned_away.pending, outbox.space());
                 outbox.keep(length, client, asked);
             }
         }

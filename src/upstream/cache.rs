@@ -29,7 +29,7 @@ use slab::Slab;
 use super::Route;
 use crate::wire::reply::Outcome;
 use crate::wire::{Answer, Asked, Placement, Question};
-use entry::{Entry, Queue, Trouble, weight};
+use entry::{Entry, Queue, Trouble, renewal, weight};
 
 /// Parts of the cache, each with its own lock. A probe takes a hundredth of what the rest of a query does, so that even
 /// with as many threads as parts one seldom finds another inside.
@@ -116,7 +116,7 @@ impl Cache {
         // An expired entry counts as used as well: whoever asks for it wants it back.
         entry.uses = (entry.uses + 1).min(MOST_USES);
         if now < entry.expires {
-            let renew = entry.uses == MOST_USES && !entry.renewed && entry.is_ending(now);
+            let renew = entry.uses == MOST_USES && !entry.renewed && now >= entry.ending;
             entry.renewed |= renew;
             return Some(Hit { renew, ..entry.hit(now) });
         }
@@ -153,6 +153,7 @@ impl Cache {
             answer,
             outcome,
             stored: now,
+            ending: renewal(now, expires),
             expires,
             trouble: None,
             renewed: false,

@@ -3,7 +3,7 @@
 //! Apart from what is done with them: a route is made with the policy and never changes, and what is kept was said by
 //! the resolvers of an equal one.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use crate::config::{Channel, Target};
 pub struct Route {
     /// At least one; the order is the configuration's.
     hops: Box<[Hop]>,
+    /// Of all hops, made once: whatever is looked up in the cache is looked up under its route.
+    digest: u64,
     /// Where questions go instead when no resolver of this route lives.
     fallback: Option<Arc<Route>>,
 }
@@ -31,7 +33,10 @@ impl Route {
     /// The route to `targets`; what those in `metered` are sent counts against the packet budget.
     pub fn new(targets: impl IntoIterator<Item = Target>, metered: &[SocketAddr]) -> Self {
         let hop = |target: Target| Hop { metered: metered.contains(&target.address), target };
-        Self { hops: targets.into_iter().map(hop).collect(), fallback: None }
+        let hops: Box<[Hop]> = targets.into_iter().map(hop).collect();
+        let mut hasher = DefaultHasher::new();
+        hops.iter().for_each(|hop| hop.target.hash(&mut hasher));
+        Self { hops, digest: hasher.finish(), fallback: None }
     }
 
     /// The same with another route for when no resolver of this one lives.
@@ -83,6 +88,6 @@ impl Eq for Route {}
 
 impl Hash for Route {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.targets().for_each(|target| target.hash(state));
+        state.write_u64(self.digest);
     }
 }

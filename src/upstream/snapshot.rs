@@ -20,7 +20,7 @@ use super::Route;
 use super::cache::kept::Kept;
 use crate::config::Channel;
 use crate::wire::name::MAX_NAME;
-use crate::wire::query::{Decoded, HEADER, decode, skip_name};
+use crate::wire::query::{Decoded, Folded, HEADER, decode, skip_name};
 use crate::wire::reply::{self, Received};
 use crate::wire::{Answer, Name, Placement, Question};
 
@@ -113,7 +113,8 @@ pub fn written(route: &Route) -> Vec<u8> {
 /// The reply with `answer` to `question`, in full.
 fn message(question: &Question, answer: &Answer) -> Option<Vec<u8>> {
     let asked = question.message(0, question.name.as_wire(), true);
-    let Decoded::Query(query) = decode(&asked) else { return None };
+    let mut folded = Folded::default();
+    let Decoded::Query(query) = decode(&asked, &mut folded) else { return None };
     let mut message = vec![0; answer.footprint() + AROUND];
     let length = answer.write(&query, Placement::FRESH, message.len(), &mut message);
     message.truncate(length);

@@ -162,9 +162,9 @@ impl Door {
     }
 }
 
-/// [`Responder::finish`], shielded.
+/// [`Hall::finish`](crate::responder::Hall::finish), shielded.
 fn finish(responder: &mut Responder, pending: Pending, answer: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
-    shielded(|| responder.finish(pending, answer, now, out)).unwrap_or_else(|| {
+    shielded(|| responder.enter().finish(pending, answer, now, out)).unwrap_or_else(|| {
         regret(responder.counts());
         Outcome::Drop
     })

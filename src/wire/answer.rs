@@ -363,7 +363,7 @@ fn write_opt(dnssec_ok: bool, code: u16, errors: &[ExtendedError], out: &mut [u8
 pub(super) mod tests {
     use hickory_proto::op::Message;
 
-    use super::super::query::{Decoded, Transport, decode};
+    use super::super::query::{Decoded, Folded, Transport, decode};
     use super::*;
 
     pub(in crate::wire::answer) fn query(text: &str, flags: [u8; 2], opt: bool) -> Vec<u8> {
@@ -378,7 +378,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::wire::answer) fn reply(answer: &Answer, packet: &[u8], place: Placement) -> (Vec<u8>, Message) {
-        let Decoded::Query(query) = decode(packet) else { panic!() };
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(packet, &mut folded) else { panic!() };
         let mut out = [0; 4096];
         let length = answer.write(&query, place, query.limit(Transport::Udp), &mut out);
         (out[..length].to_vec(), Message::from_vec(&out[..length]).unwrap())

@@ -87,15 +87,28 @@ pub enum Decoded<'a> {
     Drop,
 }
 
-/// A well-formed query of one question, in the packet that brought it.
+/// Room for the name asked, folded to lower case. It is the caller's, so that a query is a few words and moves cheaply.
 #[derive(Debug)]
+pub struct Folded([u8; FOLDED]);
+
+/// Octets of a name, in whole steps of folding.
+const FOLDED: usize = MAX_NAME.next_multiple_of(FOLD);
+/// Octets folded in one step: what a register holds on every machine.
+const FOLD: usize = 16;
+
+impl Default for Folded {
+    fn default() -> Self {
+        Self([0; FOLDED])
+    }
+}
+
+/// A well-formed query of one question, in the packet that brought it.
+#[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// The packet.
     packet: &'a [u8],
-    /// The name asked, wire form, lower case, in its first `name_length` octets.
-    name: [u8; MAX_NAME],
-    /// Octets of the name, the root's zero included.
-    name_length: usize,
+    /// The name asked, wire form, lower case.
+    name: &'a [u8],
     /// Type asked.
     kind: u16,
     /// The client's EDNS, if it speaks it.
@@ -113,8 +126,8 @@ pub struct Edns {
     version: u8,
 }
 
-/// Reads a packet through all gates.
-pub fn decode(packet: &[u8]) -> Decoded<'_> {
+/// Reads a packet through all gates; the name asked is put into `folded`.
+pub fn decode<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
     let Some(header) = packet.first_chunk::<HEADER>() else { return Decoded::Drop };
     let [_, _, flags, _, qd_high, qd_low, an_high, an_low, ns_high, ns_low, ar_high, ar_low] = *header;
     // A reply is never replied to, or two servers could talk for ever.
@@ -128,7 +141,7 @@ pub fn decode(packet: &[u8]) -> Decoded<'_> {
     if [qd_high, qd_low, an_high, an_low, ns_high, ns_low] != [0, 1, 0, 0, 0, 0] {
         return Decoded::Unreadable(rcode::FORMERR);
     }
-    let Some(query) = Query::read(packet, u16::from_be_bytes([ar_high, ar_low])) else {
+    let Some(query) = Query::read(packet, u16::from_be_bytes([ar_high, ar_low]), folded) else {
         return Decoded::Unreadable(rcode::FORMERR);
     };
     // RFC 6891 section 6.1.3: the version is judged before the question.
@@ -160,12 +173,11 @@ pub fn error_header(packet: &[u8], code: u16, out: &mut [u8]) -> usize {
 
 impl<'a> Query<'a> {
     /// Question and additional records; `None` if they are malformed or anything follows them.
-    fn read(packet: &'a [u8], additional: u16) -> Option<Self> {
-        let mut name = [0; MAX_NAME];
-        let name_length = read_question_name(packet.get(HEADER..)?, &mut name)?;
-        let mut at = HEADER + name_length + 4;
+    fn read(packet: &'a [u8], additional: u16, folded: &'a mut Folded) -> Option<Self> {
+        let name = folded.fold(question_name(packet.get(HEADER..)?)?)?;
+        let mut at = HEADER + name.len() + 4;
         let (kind, _) = packet.get(at - 4..at)?.split_first_chunk::<2>()?;
-        let mut query = Self { packet, name, name_length, kind: u16::from_be_bytes(*kind), edns: None };
+        let mut query = Self { packet, name, kind: u16::from_be_bytes(*kind), edns: None };
         for _ in 0..additional {
             at = query.read_additional(at)?;
         }
@@ -206,8 +218,8 @@ impl<'a> Query<'a> {
     }
 
     /// The name asked, wire form, lower case.
-    pub fn name(&self) -> &[u8] {
-        self.name.get(..self.name_length).unwrap_or_default()
+    pub fn name(&self) -> &'a [u8] {
+        self.name
     }
 
     /// Type asked.
@@ -217,7 +229,7 @@ impl<'a> Query<'a> {
 
     /// Class asked.
     fn class(&self) -> u16 {
-        let at = HEADER + self.name_length + 2;
+        let at = HEADER + self.name.len() + 2;
         self.packet
             .get(at..at + 2)
             .and_then(|octets| octets.first_chunk())
@@ -226,7 +238,7 @@ impl<'a> Query<'a> {
 
     /// Header and question as they came: what the reply begins with.
     pub fn head(&self) -> &'a [u8] {
-        self.packet.get(..HEADER + self.name_length + 4).unwrap_or_default()
+        self.packet.get(..HEADER + self.name.len() + 4).unwrap_or_default()
     }
 
     /// The client's EDNS.
@@ -270,25 +282,31 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Copies the question's name at the start of `rest` into `out`, lower case; returns its octets. `None` for a
-/// compression pointer (there is nothing yet to point to), a label type of old, a name too long or cut short.
-fn read_question_name(rest: &[u8], out: &mut [u8; MAX_NAME]) -> Option<usize> {
+/// The question's name at the start of `rest`, as it came. `None` for a compression pointer (there is nothing yet to point
+/// to), a label type of old, a name too long or cut short.
+fn question_name(rest: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     loop {
         let length = usize::from(*rest.get(at)?);
         if length > 63 {
             return None;
         }
-        let end = at + 1 + length;
-        // The length octet is copied with its label: 0 to 63 is no letter, so folding leaves it alone.
-        let label = rest.get(at..end)?;
-        for (to, from) in out.get_mut(at..end)?.iter_mut().zip(label) {
-            *to = from.to_ascii_lowercase();
-        }
-        at = end;
+        at += 1 + length;
         if length == 0 {
-            return Some(at);
+            return rest.get(..at).filter(|name| name.len() <= MAX_NAME);
         }
+    }
+}
+
+impl Folded {
+    /// `name` in lower case (RFC 4343). Length octets are folded with their labels: 0 to 63 is no letter. Beyond the name
+    /// zeros or an older name are folded with it, so that whole steps are made.
+    fn fold(&mut self, name: &[u8]) -> Option<&[u8]> {
+        self.0.get_mut(..name.len())?.copy_from_slice(name);
+        for step in self.0.as_chunks_mut::<FOLD>().0.iter_mut().take(name.len().div_ceil(FOLD)) {
+            step.make_ascii_lowercase();
+        }
+        self.0.get(..name.len())
     }
 }
 
@@ -339,7 +357,7 @@ mod tests {
     const OPT: &[u8] = &[0, 0, 41, 0x10, 0, 0, 0, 0x80, 0, 0, 0];
 
     fn verdict(packet: &[u8]) -> String {
-        match decode(packet) {
+        match decode(packet, &mut Folded::default()) {
             Decoded::Query(_) => "query".into(),
             Decoded::Unserved(_, code) => format!("unserved {code}"),
             Decoded::Unreadable(code) => format!("unreadable {code}"),
@@ -350,7 +368,8 @@ mod tests {
     #[test]
     fn a_plain_query_is_seen_in_place() {
         let bytes = packet(kind::AAAA, 1, OPT);
-        let Decoded::Query(query) = decode(&bytes) else { panic!("{}", verdict(&bytes)) };
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(&bytes, &mut folded) else { panic!("{}", verdict(&bytes)) };
         assert_eq!(query.name(), b"\x04host\x07example\x00");
         assert_eq!(query.kind(), kind::AAAA);
         assert_eq!(query.head(), &bytes[..12 + 14 + 4]);
@@ -368,10 +387,12 @@ mod tests {
         let key = [&b"\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x02ab"[..], &padded].concat();
         for (additional, extra) in [(0, &b""[..]), (1, OPT), (1, &padded), (2, &key)] {
             let bytes = packet(kind::AAAA, additional, extra);
-            let Decoded::Query(query) = decode(&bytes) else { panic!("{}", verdict(&bytes)) };
+            let mut folded = Folded::default();
+            let Decoded::Query(query) = decode(&bytes, &mut folded) else { panic!("{}", verdict(&bytes)) };
             let essentials = query.essentials();
             assert!(essentials.len() <= 12 + 14 + 4 + 11);
-            let Decoded::Query(same) = decode(&essentials) else { panic!("{}", verdict(&essentials)) };
+            let mut folded = Folded::default();
+            let Decoded::Query(same) = decode(&essentials, &mut folded) else { panic!("{}", verdict(&essentials)) };
             assert_eq!((same.name(), same.kind(), same.edns()), (query.name(), query.kind(), query.edns()));
             assert_eq!((&same.head()[..10], &same.head()[12..]), (&query.head()[..10], &query.head()[12..]));
         }
@@ -383,12 +404,14 @@ mod tests {
             let mut opt = OPT.to_vec();
             opt[3..5].copy_from_slice(&payload.to_be_bytes());
             let bytes = packet(kind::A, 1, &opt);
-            let Decoded::Query(query) = decode(&bytes) else { panic!() };
+            let mut folded = Folded::default();
+            let Decoded::Query(query) = decode(&bytes, &mut folded) else { panic!() };
             query.limit(Transport::Udp)
         };
         assert_eq!([limit(0), limit(511), limit(900), limit(1232), limit(65535)], [512, 512, 900, 1232, 1232]);
         let bytes = packet(kind::A, 0, &[]);
-        let Decoded::Query(query) = decode(&bytes) else { panic!() };
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(&bytes, &mut folded) else { panic!() };
         assert_eq!(query.limit(Transport::Udp), 512);
     }
 

@@ -1,23 +1,27 @@
 //! The one table of names: who holds a name, a zone or a rule, found at the name asked and at each above it.
 //!
-//! Built for a million buckets: the names stand in one stretch of memory and are found by hash, and the depths at which
-//! names stand at all are kept in one word, so that a query for `www.example.com` touches nothing when all names
-//! are five labels deep.
+//! Built for a million buckets, where what costs is how often memory must be waited for: twice for each name looked up, once
+//! in a row of slots that are found by hash, once in one stretch of memory where each name stands beside its holder. The
+//! depths at which names stand at all are kept in one word, so that a query for `www.example.com` touches nothing when
+//! all names are five labels deep.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use crate::wire::Name;
 use crate::wire::name::labels;
 
-/// The most labels a name can have: 255 octets, two for each, one for the root.
-const MAX_LABELS: usize = 127;
-/// No further entry.
+/// No further record.
 const END: u32 = u32::MAX;
+/// Octets of a record before its name: the place of the next record of that name, the holder, the name's length.
+const FRONT: usize = 9;
+/// The bit of a holder that says that it is a rule.
+const RULE: u32 = 1 << 31;
+/// The least number of slots; always a power of two.
+const LEAST_SLOTS: usize = 64;
 
-/// Who holds a name: an index into a list of the policy's.
+/// Who holds a name: an index, of 31 bits, into a list of the policy's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
     /// A rule: at one name it goes before any zone.
@@ -27,55 +31,90 @@ pub enum Holder {
 }
 
 /// Names and who holds them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
-    /// The names, wire form, one after the other.
-    names: Vec<u8>,
-    entries: Vec<Entry>,
-    /// The first entry of each name.
-    index: HashTable<u32>,
+    /// One after the other; those of one name are linked, and only the first has the name.
+    records: Vec<u8>,
+    /// Where the first record of each name is: open addressing, the next slots in turn, at most half of them taken.
+    slots: Box<[Slot]>,
+    taken: usize,
     /// Keyed: names are chosen by strangers.
     hasher: RandomState,
     /// Bit n: some name has n labels.
     depths: u128,
 }
 
-/// A name and one who holds it.
-#[derive(Debug)]
-struct Entry {
-    /// Where the name begins, in [`Table::names`].
-    at: u32,
-    /// Its octets.
-    length: u8,
-    holder: Holder,
-    /// The next entry of the same name, or [`END`].
+/// Half a hash, and the record of the name that has it; [`END`] in an empty one.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    record: u32,
+}
+
+/// What stands in [`Table::records`].
+struct Record<'t> {
     next: u32,
+    holder: Holder,
+    name: &'t [u8],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let slots = vec![Slot::EMPTY; LEAST_SLOTS].into();
+        Self { records: Vec::new(), slots, taken: 0, hasher: RandomState::default(), depths: 0 }
+    }
+}
+
+impl Slot {
+    const EMPTY: Self = Self { hash: 0, record: END };
 }
 
 impl Table {
-    /// Enters `holder` for `name`, behind those who hold it already. At most 2^32 octets of names fit; what is beyond
-    /// is left out, which is four million names of the greatest length.
+    /// Enters `holder` for `name`, behind those who hold it already. At most 2^32 octets fit; what is beyond is left out,
+    /// which is sixteen million names of the greatest length.
     pub fn insert(&mut self, name: &Name, holder: Holder) {
         let wire = name.as_wire();
-        let (Ok(at), Ok(entry)) = (u32::try_from(self.names.len()), u32::try_from(self.entries.len())) else { return };
-        match self.first(wire) {
+        let Some(new) = u32::try_from(self.records.len()).ok().filter(|new| *new != END) else { return };
+        let hash = self.hasher.hash_one(wire);
+        match self.first(hash, wire) {
             Some(first) => {
-                let Some(last) = self.chain(first).last().map(|(index, _)| index) else { return };
-                let (at, length) = self.entries.get(last).map_or((0, 0), |entry| (entry.at, entry.length));
-                self.entries.push(Entry { at, length, holder, next: END });
-                if let Some(last) = self.entries.get_mut(last) {
-                    last.next = entry;
+                let last = self.chain(first).last().map_or(first, |(at, _)| at) as usize;
+                self.append(holder, &[]);
+                if let Some(next) = self.records.get_mut(last..).and_then(<[u8]>::first_chunk_mut) {
+                    *next = new.to_le_bytes();
                 }
             }
             None => {
                 self.depths |= 1 << name.label_count();
-                self.names.extend(wire);
-                self.entries.push(Entry { at, length: wire.len() as u8, holder, next: END });
-                let Self { names, entries, index, hasher, .. } = self;
-                let rehash = |&entry: &u32| hasher.hash_one(name_of(names, entries, entry));
-                index.insert_unique(hasher.hash_one(wire), entry, rehash);
+                self.append(holder, wire);
+                if 2 * (self.taken + 1) > self.slots.len() {
+                    self.grow();
+                }
+                self.taken += 1;
+                occupy(&mut self.slots, hash, new);
             }
         }
+    }
+
+    fn append(&mut self, holder: Holder, name: &[u8]) {
+        let holder = match holder {
+            Holder::Rule(index) => index | RULE,
+            Holder::Zone(index) => index & !RULE,
+        };
+        self.records.extend(END.to_le_bytes());
+        self.records.extend(holder.to_le_bytes());
+        self.records.push(name.len() as u8);
+        self.records.extend(name);
+    }
+
+    /// Twice as many slots.
+    fn grow(&mut self) {
+        let mut slots: Box<[Slot]> = vec![Slot::EMPTY; 2 * self.slots.len()].into();
+        for slot in self.slots.iter().filter(|slot| slot.record != END) {
+            let name = self.record(slot.record).map_or(&[][..], |record| record.name);
+            occupy(&mut slots, self.hasher.hash_one(name), slot.record);
+        }
+        self.slots = slots;
     }
 
     /// The names at and above `name` that somebody holds, longest first: where each begins in `name`, and its holders
@@ -84,48 +123,68 @@ impl Table {
         &'t self,
         name: &'t [u8],
     ) -> impl Iterator<Item = (usize, impl Iterator<Item = Holder> + 't)> + 't {
-        let mut starts = [0_u8; MAX_LABELS + 1];
-        let mut count = 0;
-        for (slot, at) in starts.iter_mut().zip(labels(name)) {
-            *slot = at as u8;
-            count += 1;
-        }
-        // The root, which every name is below.
-        if let Some(root) = starts.get_mut(count) {
-            *root = name.len().saturating_sub(1) as u8;
-        }
-        starts.into_iter().take(count + 1).enumerate().filter_map(move |(skipped, at)| {
-            if self.depths & (1 << (count - skipped)) == 0 {
+        let mut depth = labels(name).count();
+        // The root is last, which every name is below.
+        let starts = labels(name).chain([name.len().saturating_sub(1)]);
+        starts.filter_map(move |at| {
+            let is_held = self.depths & (1 << depth) != 0;
+            depth = depth.saturating_sub(1);
+            if !is_held {
                 return None;
             }
-            let first = self.first(name.get(usize::from(at)..)?)?;
-            Some((usize::from(at), self.chain(first).map(|(_, entry)| entry.holder)))
+            let name = name.get(at..)?;
+            let first = self.first(self.hasher.hash_one(name), name)?;
+            Some((at, self.chain(first).map(|(_, record)| record.holder)))
         })
     }
 
-    /// The first entry of exactly this name.
-    fn first(&self, wire: &[u8]) -> Option<u32> {
-        let same = |&entry: &u32| name_of(&self.names, &self.entries, entry) == wire;
-        self.index.find(self.hasher.hash_one(wire), same).copied()
+    /// The place of the first record of exactly this name.
+    fn first(&self, hash: u64, wire: &[u8]) -> Option<u32> {
+        let slots = probes(hash, self.slots.len()).filter_map(|at| self.slots.get(at));
+        // Half of the slots are empty, so one is met soon.
+        let mut taken = slots.take_while(|slot| slot.record != END);
+        let same = |slot: &&Slot| {
+            slot.hash == half(hash) && self.record(slot.record).is_some_and(|record| record.name == wire)
+        };
+        taken.find(same).map(|slot| slot.record)
     }
 
-    /// All entries of one name.
-    fn chain(&self, first: u32) -> impl Iterator<Item = (usize, &Entry)> {
+    /// All records of one name, each with its place.
+    fn chain(&self, first: u32) -> impl Iterator<Item = (u32, Record<'_>)> {
         let mut next = first;
         std::iter::from_fn(move || {
-            let index = next as usize;
-            let entry = self.entries.get(index)?;
-            next = entry.next;
-            Some((index, entry))
+            let at = next;
+            let record = self.record(at)?;
+            next = record.next;
+            Some((at, record))
         })
+    }
+
+    fn record(&self, at: u32) -> Option<Record<'_>> {
+        let (front, rest) = self.records.get(at as usize..)?.split_first_chunk::<FRONT>()?;
+        let [n0, n1, n2, n3, h0, h1, h2, h3, length] = *front;
+        let holder = u32::from_le_bytes([h0, h1, h2, h3]);
+        let holder = if holder & RULE == 0 { Holder::Zone(holder) } else { Holder::Rule(holder & !RULE) };
+        Some(Record { next: u32::from_le_bytes([n0, n1, n2, n3]), holder, name: rest.get(..usize::from(length))? })
     }
 }
 
-/// The name of an entry.
-fn name_of<'n>(names: &'n [u8], entries: &[Entry], entry: u32) -> &'n [u8] {
-    let Some(entry) = entries.get(entry as usize) else { return &[] };
-    let at = entry.at as usize;
-    names.get(at..at + usize::from(entry.length)).unwrap_or_default()
+/// The half of a hash that a slot keeps; the other says where the slot is.
+fn half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// Where a name of this hash is looked for among so many slots, a power of two.
+fn probes(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
+    (0..slots).map(move |step| (hash as usize).wrapping_add(step) & (slots - 1))
+}
+
+/// Takes the first empty slot for a name of this hash.
+fn occupy(slots: &mut [Slot], hash: u64, record: u32) {
+    let empty = |at: &usize| slots.get(*at).is_some_and(|slot| slot.record == END);
+    if let Some(slot) = probes(hash, slots.len()).find(empty).and_then(|at| slots.get_mut(at)) {
+        *slot = Slot { hash: half(hash), record };
+    }
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ impl Player {
         let transport = if asking.as_ref().is_some_and(|asking| asking.tcp) { Transport::Tcp } else { Transport::Udp };
         let query = Query { client, packet, asking };
         let mut out = vec![0; 65_535];
-        match self.responder.respond(&query.packet, client, transport, self.now, &mut out) {
+        match self.responder.enter().respond(&query.packet, client, transport, self.now, &mut out) {
             Outcome::Drop => self.deliver(query.clone(), None),
             Outcome::Reply(length) => {
                 out.truncate(length);
@@ -436,7 +436,7 @@ impl Player {
         }
         for (Waiter { pending, query }, answer) in answered {
             let mut out = vec![0; 65_535];
-            let reply = match self.responder.finish(pending, &answer, self.now, &mut out) {
+            let reply = match self.responder.enter().finish(pending, &answer, self.now, &mut out) {
                 Outcome::Forward(pending) => {
                     self.forward(pending, query);
                     continue;

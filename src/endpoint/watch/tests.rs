@@ -120,7 +120,11 @@ impl World {
     /// What endpoint `index` answers.
     fn serves(&self, index: usize) -> String {
         let published = self.watch.watched[index].published.as_ref().unwrap();
-        assert_eq!(self.endpoints.is_away(index), *published == Published::Away, "what is published is in the tables");
+        assert_eq!(
+            self.endpoints.present().is_away(index),
+            *published == Published::Away,
+            "what is published is in the tables"
+        );
         let Published::Serving { addresses, v4_unknown, v6_unknown } = published else {
             return format!("{published:?}");
         };

@@ -22,6 +22,13 @@ pub(super) fn weight(question: &Question, answer: &Answer) -> usize {
     question.name.as_wire().len() + answer.footprint() + 2 * size_of::<usize>() + ALLOCATOR
 }
 
+/// Where the last tenth of an answer's time begins; where that is too short to make a difference, its end.
+pub(super) fn renewal(stored: Instant, expires: Instant) -> Instant {
+    let lifetime = expires.saturating_duration_since(stored);
+    let before = if lifetime >= WORTH_RENEWING { lifetime / 10 } else { Duration::ZERO };
+    expires.checked_sub(before).unwrap_or(expires)
+}
+
 /// A question, its answer, and how both fare.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -31,6 +38,8 @@ pub(super) struct Entry {
     pub(super) answer: Arc<Answer>,
     pub(super) outcome: Outcome,
     pub(super) stored: Instant,
+    /// From here on it is worth asking for again; see [`renewal`].
+    pub(super) ending: Instant,
     /// From here on it is served only for want of a better.
     pub(super) expires: Instant,
     /// It could not be asked for again.
@@ -67,12 +76,6 @@ impl Entry {
     pub(super) fn hit(&self, now: Instant) -> Hit {
         let age = now.saturating_duration_since(self.stored).as_secs();
         Hit { age: u32::try_from(age).unwrap_or(u32::MAX), ..Hit::fresh(Arc::clone(&self.answer)) }
-    }
-
-    /// Whether it is in the last tenth of its time, where that is long enough to make a difference.
-    pub(super) fn is_ending(&self, now: Instant) -> bool {
-        let lifetime = self.expires.saturating_duration_since(self.stored);
-        lifetime >= WORTH_RENEWING && self.expires.saturating_duration_since(now) <= lifetime / 10
     }
 
     /// Whether its time is over and it may be served all the same.

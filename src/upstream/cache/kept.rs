@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use super::entry::renewal;
 use super::{Cache, Entry, MOST_USES, Queue, Route, Shard, Stale, USES_TO_STAY, lock, weight};
 use crate::wire::reply::Outcome;
 use crate::wire::{Answer, Question};
@@ -67,6 +68,7 @@ impl Cache {
             answer,
             outcome,
             stored,
+            ending: renewal(stored, expires),
             expires,
             trouble: None,
             renewed: false,

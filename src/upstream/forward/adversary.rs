@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::*;
 use crate::config::Config;
 use crate::wire::query::Decoded;
-use crate::wire::query::decode;
+use crate::wire::query::{Folded, decode};
 
 /// The `.2`, and the targets of rules.
 const VPC: &str = "172.31.0.2:53";
@@ -70,7 +70,8 @@ impl Outside {
 }
 
 fn name_in(message: &[u8]) -> String {
-    let Decoded::Query(query) = decode(message) else { panic!("{message:?}") };
+    let mut folded = Folded::default();
+    let Decoded::Query(query) = decode(message, &mut folded) else { panic!("{message:?}") };
     crate::wire::Name::from_wire(query.name()).unwrap().to_string()
 }
 

@@ -61,7 +61,8 @@ fn snapshot(all: &[Kept]) -> Vec<Vec<u8>> {
 fn used(entry: &Entry<'_>) {
     let Some((question, received)) = entry.open() else { return };
     let asked = question.message(1, question.name.as_wire(), true);
-    let Decoded::Query(query) = decode(&asked) else { return };
+    let mut folded = Folded::default();
+    let Decoded::Query(query) = decode(&asked, &mut folded) else { return };
     let mut answer = Arc::unwrap_or_clone(received.answer);
     let mut out = [0; 70_000];
     for place in [Placement::FRESH, Placement { age: 9, stale: true, turn: 7, apex: 1 }] {

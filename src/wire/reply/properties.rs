@@ -5,7 +5,7 @@ use hickory_proto::rr::rdata::{CNAME, MX, NS, NULL, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name as Presentation, RData, Record};
 use proptest::prelude::*;
 
-use super::super::query::{Decoded, Transport, decode};
+use super::super::query::{Decoded, Folded, Transport, decode};
 use super::tests::{sent, shown};
 use super::*;
 use crate::wire::Placement;
@@ -78,7 +78,8 @@ fn aged(bytes: &[u8], age: u32) -> [Vec<Record>; 3] {
 fn read_and_write(bytes: &[u8], question: &Question) {
     let mut out = [0; 1400];
     let query = question.message(1, question.name.as_wire(), true);
-    let Decoded::Query(asked) = decode(&query) else { return };
+    let mut folded = Folded::default();
+    let Decoded::Query(asked) = decode(&query, &mut folded) else { return };
     if let Ok(received) = read(bytes, question, None) {
         let mut answer = std::sync::Arc::unwrap_or_clone(received.answer);
         answer.raise_ttls(5);
@@ -87,7 +88,8 @@ fn read_and_write(bytes: &[u8], question: &Question) {
             assert!(length <= limit && length <= out.len());
         }
     }
-    match decode(bytes) {
+    let mut folded = Folded::default();
+    match decode(bytes, &mut folded) {
         Decoded::Query(query) | Decoded::Unserved(query, _) => {
             let length = Answer::empty(0).write(&query, Placement::FRESH, query.limit(Transport::Udp), &mut out);
             assert!((HEADER..=1232).contains(&length));

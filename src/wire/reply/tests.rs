@@ -4,7 +4,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asks, Respo
 use hickory_proto::rr::rdata::{A, CNAME, MX, NS, NULL, PTR, SOA, opt::EdnsOption};
 use hickory_proto::rr::{Name as Presentation, RData, Record, RecordType};
 
-use super::super::query::{Decoded, Transport, decode};
+use super::super::query::{Decoded, Folded, Transport, decode};
 use super::*;
 use crate::wire::Placement;
 
@@ -59,7 +59,8 @@ fn read_message(message: &Message) -> Received {
 /// What a client is sent that asked `question`, `age` seconds later.
 pub(super) fn sent(received: &Received, question: &Question, age: u32) -> Vec<u8> {
     let packet = question.message(9, question.name.as_wire(), true);
-    let Decoded::Query(query) = decode(&packet) else { panic!("{packet:?}") };
+    let mut folded = Folded::default();
+    let Decoded::Query(query) = decode(&packet, &mut folded) else { panic!("{packet:?}") };
     let mut out = vec![0; 65_535];
     let place = Placement { age, ..Placement::FRESH };
     let length = received.answer.write(&query, place, query.limit(Transport::Tcp), &mut out);
@@ -396,7 +397,8 @@ fn a_question_is_asked_as_it_is_kept() {
         let asked = Question { dnssec_ok, checking_disabled, ..question("Host.Example", 65) };
         let packet = asked.message(0xabcd, asked.name.as_wire(), true);
         assert_eq!(message_id(&packet), Some(0xabcd));
-        let Decoded::Query(query) = decode(&packet) else { panic!("{packet:?}") };
+        let mut folded = Folded::default();
+        let Decoded::Query(query) = decode(&packet, &mut folded) else { panic!("{packet:?}") };
         assert!(query.recursion_desired() && query.wants_authentic());
         assert_eq!(Asked::by(&query), asked.as_asked());
         assert_eq!(Asked::by(&query).to_question(), Some(asked));
