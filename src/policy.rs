@@ -7,8 +7,12 @@ use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::{Endpoints, Present};
 use crate::upstream::Route;
+use crate::wire::query::{Folded, name_asked};
 use crate::zone::table::{Holder, Table};
 use crate::zone::{Found, Standard, Zone};
+
+/// Queries that are prepared for at once.
+const FORESEEN: usize = 64;
 
 /// What a query is judged by.
 #[derive(Debug)]
@@ -120,6 +124,19 @@ impl Policy {
             }
         }
         Decision::Route(&self.vpc)
+    }
+
+    /// Prepares for the queries in `packets`, of which one batch is enough: where there are many names, what the table has of
+    /// those asked is fetched from memory together.
+    pub fn foresee<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) {
+        if !self.names.is_large() {
+            return;
+        }
+        let (mut digests, mut folded) = ([0; FORESEEN], Folded::default());
+        for (digest, packet) in digests.iter_mut().zip(packets) {
+            *digest = name_asked(packet, &mut folded).map_or(0, |name| self.names.digest(name));
+        }
+        self.names.fetch(&digests);
     }
 
     /// The endpoints, by their index in the configuration.

@@ -162,6 +162,11 @@ impl Hall<'_> {
         }
     }
 
+    /// Prepares for the queries in `packets`, which will be answered next.
+    pub fn foresee<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) {
+        self.policy.foresee(packets);
+    }
+
     /// Goes on with a query that waited, now that it is answered by `hit`: writes its reply, or finds that the answer leads to
     /// a name that a resolver must be asked for in turn.
     pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {

@@ -52,6 +52,7 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
         }
         let now = Instant::now();
         let (mut hall, forwarder) = resolver.enter();
+        hall.foresee(inbox.datagrams().map(|datagram| datagram.bytes));
         for datagram in inbox.datagrams() {
             if shielded(|| answer(&datagram, socket, &mut hall, forwarder, now, &mut outbox)).is_none() {
                 regret(hall.counts());

@@ -159,6 +159,11 @@ pub fn decode<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
     }
 }
 
+/// The name asked, in lower case, if `packet` should turn out to be a query: nothing else of it is looked at.
+pub fn name_asked<'a>(packet: &[u8], folded: &'a mut Folded) -> Option<&'a [u8]> {
+    folded.fold(question_name(packet.get(HEADER..)?)?)
+}
+
 /// Writes the reply to a packet whose question cannot be trusted: its header alone, with `code`.
 /// Returns the octets written; 0 if `packet` has no header or `out` no room.
 pub fn error_header(packet: &[u8], code: u16, out: &mut [u8]) -> usize {

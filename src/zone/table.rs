@@ -6,6 +6,7 @@
 //! all names are five labels deep.
 
 use std::hash::BuildHasher;
+use std::hint::black_box;
 
 use foldhash::fast::RandomState;
 
@@ -43,6 +44,9 @@ pub struct Table {
     /// Bit n: some name has n labels.
     depths: u128,
 }
+
+/// Names from which on a table is not to be found in the processor's second cache.
+const MANY: usize = 10_000;
 
 /// Half a hash, and the record of the name that has it; [`END`] in an empty one.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +142,24 @@ impl Table {
         })
     }
 
+    /// Whether what it has of a name must come from memory.
+    pub fn is_large(&self) -> bool {
+        self.taken >= MANY
+    }
+
+    /// What a name is found by here.
+    pub fn digest(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// Has the processor fetch what stands here about names of these digests, about all at once: to wait for each by itself
+    /// is most of what it costs to look names up in a large table.
+    pub fn fetch(&self, digests: &[u64]) {
+        let slots = digests.iter().filter_map(|digest| self.slots.get(*digest as usize & (self.slots.len() - 1)));
+        let octets = slots.filter_map(|slot| self.records.get(slot.record as usize + FRONT));
+        black_box(octets.fold(0, |all: u8, octet| all ^ octet));
+    }
+
     /// The place of the first record of exactly this name.
     fn first(&self, hash: u64, wire: &[u8]) -> Option<u32> {
         let slots = probes(hash, self.slots.len()).filter_map(|at| self.slots.get(at));
@@ -229,6 +251,10 @@ mod tests {
         for index in 0..100_000 {
             table.insert(&format!("bucket-{index}.s3.example").parse().unwrap(), Holder::Zone(index));
         }
+        assert!(table.is_large() && !Table::default().is_large());
+        // What is not there can be asked for as well, and where nothing is.
+        table.fetch(&[0, u64::MAX, 7]);
+        Table::default().fetch(&[u64::MAX]);
         for index in (0..100_000).step_by(997) {
             assert_eq!(found(&table, &format!("bucket-{index}.s3.example")), [(0, vec![Holder::Zone(index)])]);
         }
