@@ -27,6 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let limits = Limits {
         udp_threads: THREADS,
+        pin_threads: false,
+        busy_poll: Duration::ZERO,
         tcp_connections: 256,
         tcp_connections_per_client: 16,
         tcp_idle: Duration::from_secs(10),

@@ -125,6 +125,8 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
 pub fn limits(settings: &Settings) -> Limits {
     Limits {
         udp_threads: settings.udp_threads,
+        pin_threads: settings.pin_threads,
+        busy_poll: settings.busy_poll,
         tcp_connections: settings.tcp_connections,
         tcp_connections_per_client: settings.tcp_connections_per_client,
         tcp_idle: settings.tcp_idle,

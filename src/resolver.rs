@@ -105,8 +105,8 @@ impl Resolver {
     }
 
     /// For a batch of packets: the hall as it stands now, and the forwarder for what cannot be answered in it.
-    pub fn enter(&mut self) -> (Hall<'_>, &Exchange<Waiting>) {
-        (self.responder.enter(), &self.exchange)
+    pub fn enter(&mut self) -> (Hall<'_>, Forwarder<'_>) {
+        (self.responder.enter(), Forwarder(&self.exchange))
     }
 
     /// Answers one packet, however long that takes; `None` where no reply is due.
@@ -127,17 +127,13 @@ impl Resolver {
         (length > 0).then_some(out)
     }
 
-    /// Hands a waiting query to the forwarder. `Err` gives it back: too many wait already, and its reply is what
-    /// [`Hall::overloaded`] writes.
+    /// Hands a waiting query to the forwarder; see [`Forwarder::take`].
     ///
     /// # Errors
     /// The query itself, if the forwarder has no place for it.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the caller still has to reply to it, and boxing would cost every forward"
-    )]
+    #[expect(clippy::result_large_err, reason = "as with `Forwarder::take`")]
     pub fn forward(&self, waiting: Waiting) -> Result<(), Waiting> {
-        self.exchange.ask(waiting.into())
+        Forwarder(&self.exchange).take(waiting)
     }
 
     /// This thread's way through the hall.
@@ -172,6 +168,25 @@ impl Resolver {
         resolvers.sort_unstable();
         resolvers.dedup();
         self.exchange.probe(resolvers);
+    }
+}
+
+/// Where queries go that cannot be answered at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarder<'a>(&'a Exchange<Waiting>);
+
+impl Forwarder<'_> {
+    /// Takes a waiting query over. `Err` gives it back: too many wait already, and its reply is what [`Hall::overloaded`]
+    /// writes.
+    ///
+    /// # Errors
+    /// The query itself, if there is no place for it.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the caller still has to reply to it, and boxing would cost every forward"
+    )]
+    pub fn take(&self, waiting: Waiting) -> Result<(), Waiting> {
+        self.0.ask(waiting.into())
     }
 }
 

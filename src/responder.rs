@@ -24,7 +24,7 @@ pub enum Outcome {
     Drop,
     /// The reply stands in the first so many octets of `out`.
     Reply(usize),
-    /// The answer must be had from a resolver first; then [`Responder::finish`] writes the reply.
+    /// The answer must be had from a resolver first; then [`Hall::finish`] writes the reply.
     Forward(Pending),
 }
 

@@ -21,7 +21,14 @@ use crate::resolvers::{GOOD, Reply, SOON, Standin, query};
 
 const BUCKET: &str = "xxxxx-bucket.s3.ap-northeast-1.amazonaws.com";
 const HERE: &str = "172.31.1.152";
-const LIMITS: Limits = Limits { udp_threads: 2, tcp_connections: 8, tcp_connections_per_client: 8, tcp_idle: SOON };
+const LIMITS: Limits = Limits {
+    udp_threads: 2,
+    pin_threads: false,
+    busy_poll: Duration::ZERO,
+    tcp_connections: 8,
+    tcp_connections_per_client: 8,
+    tcp_idle: SOON,
+};
 
 /// The VPC of the documentation, with `endpoint` for the bucket.
 fn policy(resolver: SocketAddr, endpoint: &str) -> Config {

@@ -557,7 +557,14 @@ fn an_answer_of_64_kibibytes_reaches_a_tcp_client() {
     let phzd = Phzd::new(&[large.address]);
     let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
     let address = listener.local_addr().unwrap();
-    let limits = Limits { udp_threads: 1, tcp_connections: 4, tcp_connections_per_client: 4, tcp_idle: SOON };
+    let limits = Limits {
+        udp_threads: 1,
+        pin_threads: false,
+        busy_poll: Duration::ZERO,
+        tcp_connections: 4,
+        tcp_connections_per_client: 4,
+        tcp_idle: SOON,
+    };
     phzd.runtime.spawn(Server::new(phzd.resolver.clone(), vec![listener], limits).run(std::future::pending()));
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();

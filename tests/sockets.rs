@@ -1,6 +1,7 @@
 //! The door, on real sockets of the loopback interface.
 
-use std::io::{ErrorKind, Read, Write};
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -19,8 +20,14 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long a test waits for what must not come.
 const MOMENT: Duration = Duration::from_millis(100);
 
-const LIMITS: Limits =
-    Limits { udp_threads: 1, tcp_connections: 16, tcp_connections_per_client: 8, tcp_idle: Duration::from_secs(10) };
+const LIMITS: Limits = Limits {
+    udp_threads: 1,
+    pin_threads: false,
+    busy_poll: Duration::ZERO,
+    tcp_connections: 16,
+    tcp_connections_per_client: 8,
+    tcp_idle: Duration::from_secs(10),
+};
 
 /// A resolver of 127.0.0.1 that answers each question with 192.0.2.53, when it is told to.
 struct Upstream {
@@ -540,6 +547,31 @@ fn several_sockets_share_an_address_and_all_are_read() {
         client.send_to(&query(id), server.address).unwrap();
         assert_eq!(next_reply(&client), (id, server.address));
     }
+}
+
+#[test]
+fn pinned_threads_have_a_core_each_and_polling_ones_answer_too() {
+    let limits = Limits { udp_threads: 2, pin_threads: true, busy_poll: Duration::from_micros(50), ..LIMITS };
+    let server = Running::with(loopback(1), limits);
+    for id in 0..16 {
+        let client = client(loopback(1));
+        client.send_to(&query(id), server.address).unwrap();
+        assert_eq!(next_reply(&client), (id, server.address));
+    }
+    let value = |status: &str, key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.unwrap().trim().to_owned()
+    };
+    let status =
+        |task: io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.unwrap().path().join("status")).ok();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().filter_map(status);
+    let cores: BTreeSet<String> = threads
+        .filter(|status| value(status, "Name").starts_with("udp-"))
+        .map(|status| value(&status, "Cpus_allowed_list"))
+        .filter(|cores| cores.parse::<usize>().is_ok())
+        .collect();
+    // Threads of other tests may be anywhere.
+    assert_eq!(cores.len(), thread::available_parallelism().unwrap().get().min(2), "{cores:?}");
 }
 
 #[test]

@@ -127,6 +127,8 @@ impl Judge<'_> {
             listen,
             clients,
             udp_threads: if threads == 0 { self.machine.cores.max(1) } else { threads },
+            pin_threads: file.pin_threads.as_ref().is_some_and(|flag| flag.value),
+            busy_poll: Duration::from_micros(self.number(&file.busy_poll_us, limit::BUSY_POLL).into()),
             receive_buffer: self.number(&file.receive_buffer_kb, limit::RECEIVE_BUFFER) as usize * 1024,
             tcp_connections: connections,
             tcp_connections_per_client: per_client.min(connections),

@@ -109,6 +109,10 @@ pub struct Server {
     pub clients: Option<List>,
     /// 0: the number of cores.
     pub udp_threads: Option<Written<i64>>,
+    /// Each thread has a core.
+    pub pin_threads: Option<Written<bool>>,
+    /// Microseconds.
+    pub busy_poll_us: Option<Written<i64>>,
     /// Kibibytes.
     pub receive_buffer_kb: Option<Written<i64>>,
     /// TCP connections in all.

@@ -22,6 +22,14 @@ const fn limit(key: &'static str, default: u32, least: u32, most: u32, reason: &
 /// `server.udp-threads`; 0 is one for each core.
 pub const UDP_THREADS: Limit =
     limit("server.udp-threads", 0, 0, 256, "0 is one for each core; more threads than cores only wait for each other");
+/// `server.busy-poll-us`; 0 is none.
+pub const BUSY_POLL: Limit = limit(
+    "server.busy-poll-us",
+    0,
+    0,
+    10_000,
+    "0 is off, some 50 microseconds are usual, and whoever polls for longer takes the core from everybody else",
+);
 /// `server.receive-buffer-kb`.
 pub const RECEIVE_BUFFER: Limit = limit(
     "server.receive-buffer-kb",

@@ -164,6 +164,11 @@ pub struct Server {
     pub clients: Vec<IpNet>,
     /// Threads that receive, for each listen address; at least 1 (a 0 in the file has become the number of cores).
     pub udp_threads: usize,
+    /// Each of these threads stays on a core of its own, as far as there are cores.
+    pub pin_threads: bool,
+    /// How long the kernel looks for a datagram at the network card itself before it lets a thread sleep (SO_BUSY_POLL);
+    /// zero: not at all.
+    pub busy_poll: Duration,
     /// Receive buffer of each UDP socket, in bytes.
     pub receive_buffer: usize,
     /// TCP connections in all.
@@ -475,6 +480,8 @@ pub(crate) mod tests {
                 listen: vec!["127.0.0.1:53".parse().unwrap()],
                 clients: vec![],
                 udp_threads: 1,
+                pin_threads: false,
+                busy_poll: Duration::ZERO,
                 receive_buffer: 4 << 20,
                 tcp_connections: 1024,
                 tcp_connections_per_client: 64,

@@ -51,6 +51,10 @@ impl Listener {
 pub struct Limits {
     /// Threads per listen address for UDP; each socket has at least one.
     pub udp_threads: usize,
+    /// Each of these stays on a core of its own, as far as there are cores.
+    pub pin_threads: bool,
+    /// How long the kernel polls the network card for a datagram before it lets a thread sleep (SO_BUSY_POLL).
+    pub busy_poll: Duration,
     /// TCP connections at a time, ...
     pub tcp_connections: usize,
     /// ... and of these from one client address.
@@ -85,7 +89,7 @@ impl Server {
         let mut threads = Threads::default();
         let mut acceptors = Vec::new();
         for Listener { udp, tcp } in listeners {
-            threads.start(udp, limits.udp_threads, &resolver)?;
+            threads.start(udp, limits, &resolver)?;
             if let Some(tcp) = tcp {
                 tcp.set_nonblocking(true)?;
                 acceptors.push(tokio::net::TcpListener::from_std(tcp)?);
@@ -120,14 +124,18 @@ struct Threads {
 }
 
 impl Threads {
-    /// Starts `count` threads on the sockets of one address, at least one for each.
-    fn start(&mut self, sockets: Vec<UdpSocket>, count: usize, resolver: &Resolver) -> io::Result<()> {
+    /// Starts the threads of one address, at least one for each of its sockets.
+    fn start(&mut self, sockets: Vec<UdpSocket>, limits: Limits, resolver: &Resolver) -> io::Result<()> {
         let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
-        let count = count.max(sockets.len());
-        for socket in sockets.iter().cycle().take(count) {
+        let count = limits.udp_threads.max(sockets.len());
+        sockets.iter().for_each(|socket| udp::poll_busily(socket, limits.busy_poll));
+        let cores = if limits.pin_threads { udp::cores() } else { Vec::new() };
+        for (nth, socket) in sockets.iter().cycle().take(count).enumerate() {
             // Linux shows 15 octets of a thread's name.
             let name = format!("udp-{}", self.running.len());
-            self.running.push(udp::spawn(name, Arc::clone(socket), resolver.clone(), Arc::clone(&self.stop))?);
+            let core = cores.get(nth % cores.len().max(1)).copied();
+            let (socket, stop) = (Arc::clone(socket), Arc::clone(&self.stop));
+            self.running.push(udp::spawn(name, core, socket, resolver.clone(), stop)?);
         }
         Ok(())
     }

@@ -309,12 +309,10 @@ impl Connection {
             let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,
                 Outcome::Reply(length) => length,
-                Outcome::Forward(pending) => {
-                    match forwarder.ask(Waiting { pending, way_back: WayBack::Tcp(place) }.into()) {
-                        Ok(()) => 0,
-                        Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
-                    }
-                }
+                Outcome::Forward(pending) => match forwarder.take(Waiting { pending, way_back: WayBack::Tcp(place) }) {
+                    Ok(()) => 0,
+                    Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
+                },
             };
             useful = true;
             enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());

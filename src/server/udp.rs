@@ -12,10 +12,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use socket2::SockRef;
 
-use crate::resolver::Resolver;
+use crate::resolver::{Forwarder, Resolver};
 use crate::responder::{Hall, Outcome};
-use crate::upstream::exchange::Exchange;
 use crate::way_back::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
 use crate::way_back::{Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
@@ -25,18 +27,49 @@ const WAKE: Duration = Duration::from_millis(250);
 /// How long a thread rests after an error that no client can cause and that may therefore stay.
 const REST: Duration = Duration::from_millis(100);
 
-/// Starts a thread that answers what comes to `socket` until `stop` is set.
+/// Starts a thread, on `core` if that is one, that answers what comes to `socket` until `stop` is set.
 ///
 /// # Errors
 /// If the socket refuses an option, or no thread can be had.
 pub fn spawn(
     name: String,
+    core: Option<usize>,
     socket: Arc<UdpSocket>,
     resolver: Resolver,
     stop: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<()>> {
     prepare(&socket, WAKE)?;
-    thread::Builder::new().name(name).spawn(move || serve(&socket, resolver, &stop))
+    thread::Builder::new().name(name).spawn(move || {
+        core.into_iter().for_each(stay_on);
+        serve(&socket, resolver, &stop);
+    })
+}
+
+/// Has the kernel poll the network card for so long before a reader of this socket sleeps; not at all for zero. It may be
+/// refused, which costs a little time and no answer: the log says so.
+pub(super) fn poll_busily(socket: &UdpSocket, time: Duration) {
+    let Some(microseconds) = u32::try_from(time.as_micros()).ok().filter(|time| *time > 0) else { return };
+    if let Err(error) = SockRef::from(socket).set_busy_poll(microseconds) {
+        tracing::warn!(
+            %error,
+            "server.busy-poll-us has no effect: grant CAP_NET_ADMIN, or set net.core.busy_read to as much"
+        );
+    }
+}
+
+/// The cores that this process may use.
+pub(super) fn cores() -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(Pid::this()) else { return Vec::new() };
+    (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).collect()
+}
+
+/// Keeps the calling thread on one core. If that cannot be, it stays where the kernel likes it.
+fn stay_on(core: usize) {
+    let mut cores = CpuSet::new();
+    let stays = cores.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
+    if let Err(error) = stays {
+        tracing::warn!(%error, core, "server.pin-threads has no effect for a thread");
+    }
 }
 
 /// The thread.
@@ -54,7 +87,7 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
         let (mut hall, forwarder) = resolver.enter();
         hall.foresee(inbox.datagrams().map(|datagram| datagram.bytes));
         for datagram in inbox.datagrams() {
-            if shielded(|| answer(&datagram, socket, &mut hall, forwarder, now, &mut outbox)).is_none() {
+            if shielded(|| answer(&datagram, socket, &mut hall, &forwarder, now, &mut outbox)).is_none() {
                 regret(hall.counts());
             }
         }
@@ -71,7 +104,7 @@ fn answer(
     datagram: &Datagram<'_>,
     socket: &Arc<UdpSocket>,
     hall: &mut Hall<'_>,
-    forwarder: &Exchange<Waiting>,
+    forwarder: &Forwarder<'_>,
     now: Instant,
     outbox: &mut Outbox,
 ) {
@@ -87,7 +120,7 @@ fn answer(
         Outcome::Reply(length) => outbox.keep(length, client, asked),
         Outcome::Forward(pending) => {
             let way_back = WayBack::Udp { socket: Arc::clone(socket), asked };
-            if let Err(turned_away) = forwarder.ask(Waiting { pending, way_back }.into()) {
+            if let Err(turned_away) = forwarder.take(Waiting { pending, way_back }) {
                 let length = hall.overloaded(&turned_away.pending, outbox.space());
                 outbox.keep(length, client, asked);
             }
