@@ -4,12 +4,17 @@
 //! real cache and the real forwarder; `tests/scenarios/README.md` says how to write one.
 //! `SCENARIO=NAME cargo test --test tests scenarios` plays those whose name contains NAME.
 
+mod core;
 mod echo;
 mod endpoints;
 mod file;
 mod hickory;
+mod network;
 mod notation;
 mod player;
+mod replay;
+mod sockets;
+mod stage;
 
 use std::fs;
 use std::path::PathBuf;
