@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
-use phzd::upstream::Upstream;
 use phzd::upstream::forward::{Action, Ask, Flown, Forwarder};
+use phzd::upstream::{Hop, Upstream};
 use phzd::wire::Transport;
 
 use super::echo::Query;
 use super::endpoints::Keeping;
-use super::file::{Step, configuration, duration};
+use super::file::{Step, configuration};
 use super::notation::Told;
 use super::stage::{Asked, By, Comes, Event, Stage};
 
@@ -162,8 +162,8 @@ impl Stage for Core {
         self.carry_out()
     }
 
-    fn comes_back(&mut self, by: By, what: Comes<'_>) -> Told<()> {
-        let local = match by {
+    fn comes_back(&mut self, asked: &Asked, what: Comes<'_>) -> Told<()> {
+        let local = match asked.by {
             By::Udp(local) => local,
             By::Tcp(stream) => match what {
                 Comes::Message(message) => return self.fetched(stream, Some(message)),
@@ -220,7 +220,7 @@ impl Stage for Core {
     fn look_around(&mut self) -> Told<()> {
         let policy = self.policy.load_full();
         let hops = policy.routes().flat_map(|route| route.hops()).filter(|hop| hop.is_plain());
-        let mut resolvers: Vec<_> = hops.map(|hop| hop.address()).collect();
+        let mut resolvers: Vec<_> = hops.map(Hop::address).collect();
         resolvers.sort_unstable();
         resolvers.dedup();
         self.forwarder.probe(&resolvers, self.now);
@@ -251,8 +251,7 @@ impl Stage for Core {
                 self.policy.load().clients().learn_self(own);
                 Ok(())
             }
-            Step { wait: Some(wait), .. } if wait == "next checks" => self.wait_for_checks(),
-            Step { wait: Some(wait), .. } => self.wait(duration(wait)?),
+            Step { wait: Some(_), .. } => self.wait_for_checks(),
             _ => Err("nothing to play within".into()),
         }
     }

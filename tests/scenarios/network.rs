@@ -174,10 +174,22 @@ pub fn say_unreachable(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
     icmp[2..4].copy_from_slice(&(!(folded as u16)).to_be_bytes());
-    let socket = Socket::new(Domain::IPV4, Type::RAW.cloexec(), Some(Protocol::ICMPV4))?;
-    socket.bind(&SockAddr::from(SocketAddr::new(from.ip(), 0)))?;
-    socket.send_to(&icmp, &SockAddr::from(SocketAddr::new(to.ip(), 0)))?;
-    Ok(())
+    send_raw(from.ip(), to.ip(), Protocol::ICMPV4, &icmp)
+}
+
+/// Sends a datagram from where this host has no socket, or another's.
+pub fn forge(from: SocketAddr, to: SocketAddr, message: &[u8]) -> io::Result<()> {
+    let length = 8 + message.len() as u16;
+    let head = [from.port().to_be_bytes(), to.port().to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+    send_raw(from.ip(), to.ip(), Protocol::UDP, &[&head, message].concat())
+}
+
+/// Sends what stands in an IP packet.
+fn send_raw(from: IpAddr, to: IpAddr, protocol: Protocol, content: &[u8]) -> io::Result<()> {
+    let address = |ip| SockAddr::from(SocketAddr::new(ip, 0));
+    let socket = Socket::new(Domain::IPV4, Type::RAW.cloexec(), Some(protocol))?;
+    socket.bind(&address(from))?;
+    socket.send_to(content, &address(to)).map(drop)
 }
 
 /// The address that stands for all of a family.

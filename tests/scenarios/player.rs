@@ -25,24 +25,30 @@ const PROBE: &str = ".loop-check.phzd";
 pub type Replies = Vec<(Query, Option<Vec<u8>>)>;
 
 /// What of a scenario's circumstances is not written in it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// What becomes of the random names that resolvers are sent at each start and reload.
-    pub probes: Probes,
-    /// How much later than written each step is over.
-    pub late: Duration,
+    /// At each start and reload phzd looks around, without a word of the scenario: each resolver is sent a random name,
+    /// and says nothing. The scenario goes on so much later.
+    pub looks_around: Option<Duration>,
+    /// Each wait is so much longer than written.
+    pub margin: Duration,
+    /// How many milliseconds later than that steps are over, one after the other and over again.
+    pub late: &'static [u64],
+    /// After how many steps it ends.
+    pub steps: usize,
 }
 
-/// See [`Manner::probes`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Probes {
-    /// There are none but those that are written.
-    #[default]
-    AsWritten,
-    /// Resolvers say at once that there is no such name.
-    Answered,
-    /// They say nothing.
-    Unanswered,
+impl Manner {
+    /// All is as written.
+    pub const WRITTEN: Self = Self { looks_around: None, margin: Duration::ZERO, late: &[0], steps: usize::MAX };
+}
+
+/// Where a scenario went otherwise, and how.
+#[derive(Debug)]
+pub struct Otherwise {
+    /// Steps that went as written.
+    pub steps: usize,
+    pub told: String,
 }
 
 /// Plays the scenario in `text` without network and without sleep; says which step went otherwise, and how.
@@ -53,18 +59,22 @@ pub fn play(text: &str) -> Told<()> {
 /// The same; returns what clients got.
 pub fn played(text: &str) -> Told<Replies> {
     let scenario = Scenario::read(text)?;
-    played_on(&mut Core::new(&scenario.config)?, &scenario, Manner::default())
+    played_on(&mut Core::new(&scenario.config)?, &scenario, Manner::WRITTEN).map_err(|otherwise| otherwise.told)
 }
 
 /// Plays `scenario` on a stage that is set up for it.
-pub fn played_on(stage: &mut impl Stage, scenario: &Scenario, manner: Manner) -> Told<Replies> {
+pub fn played_on(stage: &mut impl Stage, scenario: &Scenario, manner: Manner) -> Result<Replies, Otherwise> {
     let mut player = Player::new(stage, manner);
-    player.start().map_err(|told| format!("at the start: {told}"))?;
-    for (number, step) in (1..).zip(&scenario.steps) {
-        let played = player.step(step.get_ref()).and_then(|()| player.be_late());
-        played.map_err(|told| format!("step {number} (line {}): {told}", scenario.line(step)))?;
+    let failed = |steps, told| Otherwise { steps, told };
+    player.look_around_unmentioned().map_err(|told| failed(0, format!("at the start: {told}")))?;
+    for (done, step) in scenario.steps.iter().enumerate().take(manner.steps) {
+        let played = player.step(step.get_ref()).and_then(|()| player.be_late(done));
+        let place = || format!("step {} (line {})", done + 1, scenario.line(step));
+        played.map_err(|told| failed(done, format!("{}: {told}", place())))?;
     }
-    player.finish().map_err(|told| format!("at the end: {told}"))?;
+    if manner.steps > scenario.steps.len() {
+        player.finish().map_err(|told| failed(scenario.steps.len(), format!("at the end: {told}")))?;
+    }
     Ok(player.replies)
 }
 
@@ -99,32 +109,28 @@ impl<'a, S: Stage> Player<'a, S> {
         }
     }
 
-    fn start(&mut self) -> Told<()> {
-        if self.manner.probes == Probes::AsWritten { Ok(()) } else { self.look_around_unmentioned() }
-    }
-
-    /// Resolvers are sent a random name each, as at every start and reload, and the scenario does not speak of it.
+    /// See [`Manner::looks_around`].
     fn look_around_unmentioned(&mut self) -> Told<()> {
+        let Some(later) = self.manner.looks_around else { return Ok(()) };
         self.stage.look_around()?;
         self.catch_up(false)?;
         let is_probe = |asked: &Asked| question(&asked.message, false).is_ok_and(|(asked, _)| asked.contains(PROBE));
-        let (probes, asked) = std::mem::take(&mut self.asked).into_iter().partition::<Vec<_>, _>(is_probe);
-        self.asked = asked;
-        if self.manner.probes == Probes::Answered {
-            let nothing: Written = "NXDOMAIN qr rd ra".parse()?;
-            for Asked { message, by, .. } in probes {
-                self.stage.comes_back(by, Comes::Message(&nothing.reply_to(&message)?))?;
-            }
+        let mentioned = self.mentioned;
+        let mut places = 0..;
+        self.asked.retain(|asked| places.next() < Some(mentioned) || !is_probe(asked));
+        if !later.is_zero() {
+            self.stage.wait(later)?;
         }
         self.catch_up(false)
     }
 
     /// A step takes its time, in this manner.
-    fn be_late(&mut self) -> Told<()> {
-        if self.manner.late.is_zero() {
+    fn be_late(&mut self, step: usize) -> Told<()> {
+        let late = self.manner.late[step % self.manner.late.len()];
+        if late == 0 {
             return Ok(());
         }
-        self.stage.wait(self.manner.late)?;
+        self.stage.wait(Duration::from_millis(late))?;
         self.catch_up(false)
     }
 
@@ -158,20 +164,15 @@ impl<'a, S: Stage> Player<'a, S> {
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
-                if wait == "next checks" {
-                    self.stage.within(step)?
-                } else {
-                    self.stage.wait(duration(wait)?)?
+                match wait.as_str() {
+                    "next checks" => self.stage.within(step)?,
+                    wait => self.stage.wait(duration(wait)? + self.manner.margin)?,
                 }
                 self.catch_up(false)
             }
             Step { reload: Some(reload), look_around, .. } => {
                 self.stage.reload(reload)?;
-                match (look_around, self.manner.probes) {
-                    (Some(true), _) => self.look_around(),
-                    (_, Probes::AsWritten) => Ok(()),
-                    _ => self.look_around_unmentioned(),
-                }
+                if look_around.unwrap_or(false) { self.look_around() } else { self.look_around_unmentioned() }
             }
             Step { look_around: Some(true), .. } => self.look_around(),
             Step { lookup: None, probe: None, log: None, learn_self: None, .. } => {
@@ -344,7 +345,7 @@ impl<'a, S: Stage> Player<'a, S> {
 
     /// Something comes back for a question that a resolver was asked.
     fn comes_back(&mut self, index: usize, what: Comes<'_>) -> Told<()> {
-        self.stage.comes_back(self.asked[index].by, what)?;
+        self.stage.comes_back(&self.asked[index], what)?;
         self.catch_up(false)
     }
 

@@ -19,7 +19,7 @@ use crate::daemon::{Daemon, configured};
 
 use super::echo::Query;
 use super::file::Step;
-use super::network::{ANY, Datagram, Everywhere, bind, bind_udp, say_unreachable};
+use super::network::{ANY, Datagram, Everywhere, bind, bind_udp, forge, say_unreachable};
 use super::notation::{Asking, Told, Written};
 use super::stage::{Asked, By, Comes, Event, Stage};
 
@@ -40,9 +40,7 @@ targets = ["127.0.0.99"]
 /// The resolver that is asked them.
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
 /// How long what must happen may take.
-const SOON: Duration = Duration::from_secs(5);
-/// A wait is so much longer than written: what becomes due at its end has been done when it is over.
-const MARGIN: Duration = Duration::from_millis(4);
+const SOON: Duration = Duration::from_secs(2);
 
 pub struct Sockets {
     phzd: Daemon,
@@ -58,8 +56,8 @@ pub struct Sockets {
     listeners: Vec<TcpListener>,
     /// ... and those that were.
     streams: Vec<Option<Framed>>,
-    /// The resolver's address of each datagram's sender, so that what comes back leaves from it.
-    asked: HashMap<SocketAddr, SocketAddr>,
+    /// phzd's sockets towards resolvers, and whom each asked last.
+    asking: HashMap<SocketAddr, SocketAddr>,
     /// For the stage's own questions, by the door; and how many there were.
     own: [UdpSocket; 2],
     questions: u32,
@@ -108,7 +106,7 @@ impl Sockets {
             resolvers,
             listeners,
             streams: Vec::new(),
-            asked: HashMap::new(),
+            asking: HashMap::new(),
             own,
             questions: 0,
             door: 0,
@@ -153,7 +151,7 @@ impl Sockets {
         if to.ip() == OWN {
             return;
         }
-        self.asked.insert(from, to);
+        self.asking.insert(from, to);
         self.events.push(Event::Asked(Asked { resolver: to, message, by: By::Udp(from) }));
     }
 
@@ -179,7 +177,7 @@ impl Sockets {
         let mut replies = Vec::new();
         let mut buffer = vec![0; 65_535];
         for (client, socket) in &self.clients {
-            while let Some((length, _)) = unless_empty(socket.recv_from(&mut buffer))? {
+            while let Some(length) = unless_empty(socket.recv(&mut buffer))? {
                 replies.push((*client, false, buffer[..length].to_vec()));
             }
         }
@@ -216,25 +214,27 @@ impl Sockets {
                 self.connections.insert(client, Framed::new(socket.into())?);
             }
             self.connections.get_mut(&client).map_or(Ok(()), |connection| connection.send(&query.packet))
+        } else if client.port() == 0 || self.asking.contains_key(&client) {
+            forge(client, DOORS[self.door], &query.packet)
         } else {
             if !self.clients.contains_key(&client) {
                 let socket = bind_udp(client)?;
+                // A reply from elsewhere is none.
+                socket.connect(DOORS[self.door])?;
                 socket.set_nonblocking(true)?;
                 self.clients.insert(client, socket);
             }
-            self.clients[&client].send_to(&query.packet, DOORS[self.door]).map(drop)
+            self.clients[&client].send(&query.packet).map(drop)
         }
     }
 
-    fn send_back(&mut self, by: By, what: &Comes<'_>) -> io::Result<()> {
+    fn send_back(&mut self, &Asked { resolver, by, .. }: &Asked, what: &Comes<'_>) -> io::Result<()> {
         match (by, what) {
             (By::Udp(to), Comes::Message(message)) => {
-                let from = self.asked[&to];
-                let has_address = |it: &&Everywhere| it.is_for(from);
-                let socket = self.resolvers.iter().find(has_address).ok_or(ErrorKind::NotFound)?;
-                socket.send(&Datagram { from, to, message: message.to_vec() })
+                let socket = self.resolvers.iter().find(|socket| socket.is_for(resolver)).ok_or(ErrorKind::NotFound)?;
+                socket.send(&Datagram { from: resolver, to, message: message.to_vec() })
             }
-            (By::Udp(to), Comes::Unreachable) => say_unreachable(self.asked[&to], to),
+            (By::Udp(to), Comes::Unreachable) => say_unreachable(resolver, to),
             (By::Tcp(number), Comes::Message(message)) => match &mut self.streams[number] {
                 Some(stream) => stream.send(message),
                 None => Ok(()),
@@ -253,13 +253,13 @@ impl Stage for Sockets {
         self.send_query(query).map_err(|error| format!("{} cannot ask: {error}", query.client))
     }
 
-    fn comes_back(&mut self, by: By, what: Comes<'_>) -> Told<()> {
-        self.send_back(by, &what).map_err(|error| format!("nothing can come back: {error}"))
+    fn comes_back(&mut self, asked: &Asked, what: Comes<'_>) -> Told<()> {
+        self.send_back(asked, &what).map_err(|error| format!("nothing can come back: {error}"))
     }
 
     fn wait(&mut self, time: Duration) -> Told<()> {
         self.meant += time;
-        thread::sleep(time + MARGIN);
+        thread::sleep(time);
         Ok(())
     }
 
@@ -281,7 +281,10 @@ impl Stage for Sockets {
         if !patiently {
             self.settle().map_err(told)?;
         }
-        while patiently && self.events.is_empty() && began.elapsed() < SOON {
+        while patiently && self.events.is_empty() {
+            if began.elapsed() > SOON {
+                return Ok(Vec::new());
+            }
             thread::sleep(Duration::from_micros(500));
             self.look().map_err(told)?;
         }
@@ -290,8 +293,8 @@ impl Stage for Sockets {
         Ok(mem::take(&mut self.events))
     }
 
-    fn own_socket(&self, _: SocketAddr) -> Option<SocketAddr> {
-        None
+    fn own_socket(&self, towards: SocketAddr) -> Option<SocketAddr> {
+        self.asking.iter().find(|(_, resolver)| **resolver == towards).map(|(own, _)| *own)
     }
 
     fn is_dropped(&mut self, client: SocketAddr) -> Told<()> {

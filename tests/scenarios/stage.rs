@@ -12,8 +12,8 @@ pub trait Stage {
     /// A client sends its query.
     fn ask(&mut self, query: &Query) -> Told<()>;
 
-    /// Something comes back to where a resolver was asked.
-    fn comes_back(&mut self, by: By, what: Comes<'_>) -> Told<()>;
+    /// Something comes back for a question that a resolver was asked.
+    fn comes_back(&mut self, asked: &Asked, what: Comes<'_>) -> Told<()>;
 
     /// Time passes.
     fn wait(&mut self, time: Duration) -> Told<()>;
