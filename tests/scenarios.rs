@@ -13,6 +13,7 @@ mod hickory;
 mod network;
 mod notation;
 mod player;
+mod rehearsal;
 mod replay;
 mod sockets;
 mod stage;

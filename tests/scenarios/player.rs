@@ -32,15 +32,26 @@ pub struct Manner {
     pub looks_around: Option<Duration>,
     /// Each wait is so much longer than written.
     pub margin: Duration,
-    /// How many milliseconds later than that steps are over, one after the other and over again.
-    pub late: &'static [u64],
+    /// Which steps are over later than that, and how much.
+    pub late: Late,
     /// After how many steps it ends.
     pub steps: usize,
 }
 
+/// See [`Manner::late`].
+#[derive(Debug, Clone, Copy)]
+pub struct Late {
+    /// From this step on, and up to that.
+    pub steps: (usize, usize),
+    pub by: Duration,
+}
+
 impl Manner {
     /// All is as written.
-    pub const WRITTEN: Self = Self { looks_around: None, margin: Duration::ZERO, late: &[0], steps: usize::MAX };
+    pub const WRITTEN: Self = {
+        let late = Late { steps: (0, 0), by: Duration::ZERO };
+        Self { looks_around: None, margin: Duration::ZERO, late, steps: usize::MAX }
+    };
 }
 
 /// Where a scenario went otherwise, and how.
@@ -126,11 +137,11 @@ impl<'a, S: Stage> Player<'a, S> {
 
     /// A step takes its time, in this manner.
     fn be_late(&mut self, step: usize) -> Told<()> {
-        let late = self.manner.late[step % self.manner.late.len()];
-        if late == 0 {
+        let Late { steps: (from, until), by } = self.manner.late;
+        if by.is_zero() || !(from..until).contains(&step) {
             return Ok(());
         }
-        self.stage.wait(Duration::from_millis(late))?;
+        self.stage.wait(by)?;
         self.catch_up(false)
     }
 

@@ -20,7 +20,7 @@ use crate::daemon::{Daemon, configured};
 use super::echo::Query;
 use super::file::Step;
 use super::network::{ANY, Datagram, Everywhere, bind, bind_udp, forge, say_unreachable};
-use super::notation::{Asking, Told, Written};
+use super::notation::{Asking, Told, Written, question};
 use super::stage::{Asked, By, Comes, Event, Stage};
 
 /// Where phzd listens.
@@ -42,6 +42,7 @@ const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
 /// How long what must happen may take.
 const SOON: Duration = Duration::from_secs(2);
 
+/// phzd, and the sockets of all around it.
 pub struct Sockets {
     phzd: Daemon,
     reloads: usize,
@@ -117,7 +118,7 @@ impl Sockets {
         })
     }
 
-    /// The most that any step took beyond the time that was to pass in it.
+    /// The most that anything done took beyond the time that was to pass.
     pub fn latest(&self) -> Duration {
         self.latest
     }
@@ -125,16 +126,15 @@ impl Sockets {
     /// Returns when all has happened that what was done so far leads to at once.
     fn settle(&mut self) -> io::Result<()> {
         self.questions += 1;
-        let asking: Asking = format!("n{}.stage.example A", self.questions).parse().map_err(io::Error::other)?;
-        let own = &self.own[self.door];
-        own.send_to(&asking.packet(self.questions as u16), DOORS[self.door])?;
-        let name = asking.packet(0)[12..].to_vec();
+        let name = format!("n{}.stage.example A", self.questions);
+        let asking: Asking = name.parse().map_err(io::Error::other)?;
+        self.own[self.door].send_to(&asking.packet(self.questions as u16), DOORS[self.door])?;
         let asked = loop {
             let Some(datagram) = self.resolvers[0].receive(Some(SOON))? else {
                 return Err(io::Error::other(format!("phzd hangs:\n{}", self.phzd.log())));
             };
-            let question = datagram.message[12..].to_ascii_lowercase();
-            if datagram.to.ip() == OWN && question.starts_with(&name[..name.len() - 15]) {
+            // An earlier one may be repeated.
+            if datagram.to.ip() == OWN && question(&datagram.message, false).is_ok_and(|(asked, _)| asked == name) {
                 break datagram;
             }
             self.is_asked(datagram);
