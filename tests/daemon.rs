@@ -105,7 +105,7 @@ impl Daemon {
     }
 
     /// Waits until it has said `words` so many times.
-    fn await_logs(&self, words: &str, count: usize) {
+    pub fn await_logs(&self, words: &str, count: usize) {
         let began = Instant::now();
         while self.log().matches(words).count() < count {
             assert!(began.elapsed() < SOON, "{words:?} is not {count} times in:\n{}", self.log());
@@ -138,7 +138,7 @@ impl Daemon {
     }
 
     /// Writes its configuration anew and has it read.
-    fn reload(&self, text: &str) {
+    pub fn reload(&self, text: &str) {
         fs::write(self.folder.path().join("phzd.toml"), text).unwrap();
         self.signal(Signal::SIGHUP);
     }

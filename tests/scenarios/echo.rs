@@ -15,6 +15,13 @@ pub struct Query {
     pub asking: Option<Asking>,
 }
 
+impl Query {
+    /// Whether it comes over TCP.
+    pub fn is_tcp(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.tcp)
+    }
+}
+
 /// What every reply owes to its query: id, question, RD, CD, DO, an OPT if and only if there was one, and no more than
 /// fits.
 pub fn echoed(query: &Query, seen: &Seen<'_>) -> Told<()> {

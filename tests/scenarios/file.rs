@@ -20,6 +20,22 @@ pub struct Scenario {
     /// What happens, in order.
     #[serde(rename = "step")]
     pub steps: Vec<Spanned<Step>>,
+    /// All of it, as text.
+    #[serde(skip)]
+    text: String,
+}
+
+impl Scenario {
+    /// The scenario that `text` is.
+    pub fn read(text: &str) -> Told<Self> {
+        let scenario: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Self { text: text.into(), ..scenario })
+    }
+
+    /// The line in which `step` begins.
+    pub fn line(&self, step: &Spanned<Step>) -> usize {
+        1 + self.text[..step.span().start].matches('\n').count()
+    }
 }
 
 /// One thing that happens; which keys go together, the README says.

@@ -1,114 +1,115 @@
-//! Plays a scenario: the outside of phzd in one value. Clients, resolvers, sockets and time are here; what is between
-//! is real.
+//! Plays a scenario on a stage: does what clients and resolvers do, and checks that nothing happens but what is written.
+//!
+//! Whatever the stage, every reply and every question to a resolver is judged here.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hickory_proto::op::Edns;
-use phzd::metrics::Registry;
-use phzd::policy::Policy;
-use phzd::responder::{Outcome, Pending, Responder};
-use phzd::upstream::Upstream;
-use phzd::upstream::forward::{Action, Ask, Flown, Forwarder};
-use phzd::wire::Transport;
 
+use super::core::Core;
 use super::echo::{Query, echoed};
-use super::endpoints::Keeping;
-use super::file::{Scenario, Step, address, configuration, duration};
+use super::file::{Scenario, Step, address, duration};
 use super::notation::{Asking, Seen, Told, Written, bytes, indent, question};
+use super::stage::{Asked, By, Comes, Event, Stage};
 
 /// The port of a client whose port is not written.
 const CLIENT_PORT: u16 = 40_000;
 /// The port of a resolver whose port is not written.
-const RESOLVER_PORT: u16 = 53;
+pub const RESOLVER_PORT: u16 = 53;
+/// What the names that resolvers are sent at random end in.
+const PROBE: &str = ".loop-check.phzd";
 
-/// Plays the scenario in `text`; says which step went otherwise, and how.
+/// Every query with the reply it got, if any.
+pub type Replies = Vec<(Query, Option<Vec<u8>>)>;
+
+/// What of a scenario's circumstances is not written in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// At each start and reload phzd looks around, without a word of the scenario: each resolver is sent a random name,
+    /// and says nothing. The scenario goes on so much later.
+    pub looks_around: Option<Duration>,
+    /// Each wait is so much longer than written.
+    pub margin: Duration,
+    /// Which steps are over later than that, and how much.
+    pub late: Late,
+    /// After how many steps it ends.
+    pub steps: usize,
+}
+
+/// See [`Manner::late`].
+#[derive(Debug, Clone, Copy)]
+pub struct Late {
+    /// From this step on, and up to that.
+    pub steps: (usize, usize),
+    pub by: Duration,
+}
+
+impl Manner {
+    /// All is as written.
+    pub const WRITTEN: Self = {
+        let late = Late { steps: (0, 0), by: Duration::ZERO };
+        Self { looks_around: None, margin: Duration::ZERO, late, steps: usize::MAX }
+    };
+}
+
+/// Where a scenario went otherwise, and how.
+#[derive(Debug)]
+pub struct Otherwise {
+    /// Steps that went as written.
+    pub steps: usize,
+    pub told: String,
+}
+
+/// Plays the scenario in `text` without network and without sleep; says which step went otherwise, and how.
 pub fn play(text: &str) -> Told<()> {
     played(text).map(drop)
 }
 
-/// The same; returns every query with the reply it got, if any.
-pub fn played(text: &str) -> Told<Vec<(Query, Option<Vec<u8>>)>> {
-    let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
-    let mut player = Player::new(&scenario.config).map_err(|told| format!("config:\n{told}"))?;
-    for (number, step) in (1..).zip(&scenario.steps) {
-        let line = 1 + text[..step.span().start].matches('\n').count();
-        player.step(step.get_ref()).map_err(|told| format!("step {number} (line {line}): {told}"))?;
+/// The same; returns what clients got.
+pub fn played(text: &str) -> Told<Replies> {
+    let scenario = Scenario::read(text)?;
+    played_on(&mut Core::new(&scenario.config)?, &scenario, Manner::WRITTEN).map_err(|otherwise| otherwise.told)
+}
+
+/// Plays `scenario` on a stage that is set up for it.
+pub fn played_on(stage: &mut impl Stage, scenario: &Scenario, manner: Manner) -> Result<Replies, Otherwise> {
+    let mut player = Player::new(stage, manner);
+    let failed = |steps, told| Otherwise { steps, told };
+    player.look_around_unmentioned().map_err(|told| failed(0, format!("at the start: {told}")))?;
+    for (done, step) in scenario.steps.iter().enumerate().take(manner.steps) {
+        let played = player.step(step.get_ref()).and_then(|()| player.be_late(done));
+        let place = || format!("step {} (line {})", done + 1, scenario.line(step));
+        played.map_err(|told| failed(done, format!("{}: {told}", place())))?;
     }
-    player.finish().map_err(|told| format!("at the end: {told}"))?;
+    if manner.steps > scenario.steps.len() {
+        player.finish().map_err(|told| failed(scenario.steps.len(), format!("at the end: {told}")))?;
+    }
     Ok(player.replies)
 }
 
-struct Player {
-    now: Instant,
-    policy: Arc<ArcSwap<Policy>>,
-    upstream: Arc<Upstream>,
-    responder: Responder,
-    forwarder: Forwarder<Waiter>,
-    keeping: Keeping,
-    /// Open sockets towards resolvers, by phzd's number: resolver and local address.
-    sockets: HashMap<usize, (SocketAddr, SocketAddr)>,
-    next_port: u16,
+struct Player<'a, S> {
+    stage: &'a mut S,
+    manner: Manner,
     next_id: u16,
     /// All that resolvers were asked, in order, and how much of it the scenario has mentioned.
     asked: Vec<Asked>,
     mentioned: usize,
-    /// What waiting clients got, until the scenario mentions it.
-    delivered: Vec<Delivered>,
+    /// What waiting clients got, until the scenario mentions it; nothing where the query was dropped.
+    delivered: Vec<(Query, Option<Vec<u8>>)>,
     /// All that clients got, mentioned or not.
-    replies: Vec<(Query, Option<Vec<u8>>)>,
+    replies: Replies,
     waiting: Vec<SocketAddr>,
     /// What `PROBE`, `PROBE2` and so on stand for.
     probes: HashMap<String, String>,
 }
 
-/// A client that waits, and its query.
-struct Waiter {
-    pending: Pending,
-    query: Query,
-}
-
-/// A reply on its way to a client; none where the query was dropped.
-struct Delivered {
-    query: Query,
-    reply: Option<Vec<u8>>,
-}
-
-/// A question that a resolver was asked.
-struct Asked {
-    resolver: SocketAddr,
-    message: Vec<u8>,
-    by: By,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum By {
-    Udp(usize),
-    Tcp(Flown, Instant),
-    /// Over a connection that has ended.
-    Closed,
-}
-
-impl Player {
-    fn new(config: &str) -> Told<Self> {
-        let config = configuration(config)?;
-        let now = Instant::now();
-        let policy = Policy::new(&config);
-        let keeping = Keeping::new(&config, policy.endpoints(), now);
-        let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let upstream = Arc::new(Upstream::new(&config));
-        Ok(Self {
-            now,
-            responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
-            forwarder: Forwarder::new(Arc::clone(&upstream), [7; 32]),
-            keeping,
-            policy,
-            upstream,
-            sockets: HashMap::new(),
-            next_port: 20_000,
+impl<'a, S: Stage> Player<'a, S> {
+    fn new(stage: &'a mut S, manner: Manner) -> Self {
+        Self {
+            stage,
+            manner,
             next_id: 0x1000,
             asked: Vec::new(),
             mentioned: 0,
@@ -116,7 +117,48 @@ impl Player {
             replies: Vec::new(),
             waiting: Vec::new(),
             probes: HashMap::new(),
-        })
+        }
+    }
+
+    /// See [`Manner::looks_around`].
+    fn look_around_unmentioned(&mut self) -> Told<()> {
+        let Some(later) = self.manner.looks_around else { return Ok(()) };
+        self.stage.look_around()?;
+        self.catch_up(false)?;
+        let is_probe = |asked: &Asked| question(&asked.message, false).is_ok_and(|(asked, _)| asked.contains(PROBE));
+        let mentioned = self.mentioned;
+        let mut places = 0..;
+        self.asked.retain(|asked| places.next() < Some(mentioned) || !is_probe(asked));
+        if !later.is_zero() {
+            self.stage.wait(later)?;
+        }
+        self.catch_up(false)
+    }
+
+    /// A step takes its time, in this manner.
+    fn be_late(&mut self, step: usize) -> Told<()> {
+        let Late { steps: (from, until), by } = self.manner.late;
+        if by.is_zero() || !(from..until).contains(&step) {
+            return Ok(());
+        }
+        self.stage.wait(by)?;
+        self.catch_up(false)
+    }
+
+    /// Takes in what the stage tells.
+    fn catch_up(&mut self, patiently: bool) -> Told<()> {
+        for event in self.stage.events(patiently)? {
+            match event {
+                Event::Asked(asked) => self.asked.push(asked),
+                Event::Replied(query, reply) => {
+                    let waiting = self.waiting.iter().position(|client| *client == query.client);
+                    self.waiting.remove(waiting.ok_or("a client got a reply that did not wait for one")?);
+                    self.replies.push((query.clone(), reply.clone()));
+                    self.delivered.push((query, reply));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Told<()> {
@@ -133,28 +175,23 @@ impl Player {
             }
             Step { wait: Some(wait), .. } => {
                 self.nothing_asked()?;
-                if wait == "next checks" { self.wait_for_checks() } else { self.wait(duration(wait)?) }
+                match wait.as_str() {
+                    "next checks" => self.stage.within(step)?,
+                    wait => self.stage.wait(duration(wait)? + self.manner.margin)?,
+                }
+                self.catch_up(false)
             }
-            Step { reload: Some(reload), .. } => {
-                let config = configuration(reload)?;
-                self.upstream.configure(&config);
-                let policy = Policy::new(&config);
-                self.keeping.configure(&config, policy.endpoints(), self.now);
-                self.policy.store(Arc::new(policy));
-                if step.look_around.unwrap_or(false) { self.look_around() } else { Ok(()) }
-            }
-            Step { lookup: Some(lookup), finds, .. } => self.keeping.lookup(lookup, finds.as_deref(), self.now),
-            Step { probe: Some(probe), connects, .. } => self.keeping.probe(probe, *connects, self.now),
-            Step { log: Some(words), .. } => self.keeping.log(words),
-            Step { learn_self: Some(own), .. } => {
-                let own: IpAddr = own.parse().map_err(|_| format!("{own}: not an address"))?;
-                self.policy.load().clients().learn_self(own);
-                Ok(())
+            Step { reload: Some(reload), look_around, .. } => {
+                self.stage.reload(reload)?;
+                if look_around.unwrap_or(false) { self.look_around() } else { self.look_around_unmentioned() }
             }
             Step { look_around: Some(true), .. } => self.look_around(),
-            _ => Err("a step has `from`, `resolver`, `to` and `reply`, `wait`, `reload`, `lookup`, `probe`, `log`, \
-                 `learn-self` or `look-around`"
-                .into()),
+            Step { lookup: None, probe: None, log: None, learn_self: None, .. } => {
+                Err("a step has `from`, `resolver`, `to` and `reply`, `wait`, `reload`, `lookup`, `probe`, `log`, \
+                     `learn-self` or `look-around`"
+                    .into())
+            }
+            _ => self.stage.within(step),
         }
     }
 
@@ -165,6 +202,12 @@ impl Player {
             Some(client) => Err(format!("{client} still waits for its reply")),
             None => Ok(()),
         }
+    }
+
+    fn look_around(&mut self) -> Told<()> {
+        self.probes.clear();
+        self.stage.look_around()?;
+        self.catch_up(false)
     }
 
     /// A client's query, again and again. Each address must be first in its turn.
@@ -194,32 +237,18 @@ impl Player {
             (None, Some(packet)) => (bytes(packet, &[])?, None),
             _ => return Err("a client's step has `ask` or `packet`".into()),
         };
-        let transport = if asking.as_ref().is_some_and(|asking| asking.tcp) { Transport::Tcp } else { Transport::Udp };
         let query = Query { client, packet, asking };
-        let mut out = vec![0; 65_535];
-        match self.responder.enter().respond(&query.packet, client, transport, self.now, &mut out) {
-            Outcome::Drop => self.deliver(query.clone(), None),
-            Outcome::Reply(length) => {
-                out.truncate(length);
-                self.deliver(query.clone(), Some(out));
-            }
-            Outcome::Forward(pending) => {
-                self.waiting.push(client);
-                self.forward(pending, query.clone());
-                self.carry_out()?;
-            }
-        }
-        // Whoever reads the cache wakes the forwarder, if an answer is to be asked for again.
-        self.forwarder.tick(self.now);
-        self.carry_out()?;
+        self.waiting.push(client);
+        self.stage.ask(&query)?;
+        self.catch_up(false)?;
         if let Some(resolver) = &step.resolver {
             self.resolver(resolver, step, query.asking.as_ref())?;
         }
         match &step.reply {
             Some(reply) => self.reply(client, reply),
-            None => match self.delivered.iter().find(|delivered| delivered.query.client == client) {
+            None => match self.delivered.iter().find(|(query, _)| query.client == client) {
                 None => Ok(0),
-                Some(Delivered { reply: Some(reply), .. }) => {
+                Some((_, Some(reply))) => {
                     let seen = Seen::read(reply)?;
                     Err(format!("a reply came that this step does not mention: {:?}", seen.message))
                 }
@@ -248,7 +277,7 @@ impl Player {
                 let opt = if message[11] > 0 { 11 } else { 0 };
                 let known = [("ID", &message[..2]), ("QUESTION", &message[12..message.len() - opt])];
                 let sent = bytes(sends, &known)?;
-                self.arrives(index, Some(&sent))
+                self.comes_back(index, Comes::Message(&sent))
             }
             (Some(_), Some(_)) => Err("a resolver `says` or `sends`, not both".into()),
         }
@@ -256,6 +285,9 @@ impl Player {
 
     /// The next question sent upstream must be `expected`, to `resolver`, and well made.
     fn mention(&mut self, resolver: SocketAddr, expected: &str) -> Told<()> {
+        if self.asked.len() == self.mentioned {
+            self.catch_up(true)?;
+        }
         let Some(asked) = self.asked.get(self.mentioned) else {
             return Err(format!("{resolver} was asked nothing; expected: {expected}"));
         };
@@ -310,42 +342,38 @@ impl Player {
     }
 
     fn says(&mut self, index: usize, says: &str) -> Told<()> {
-        match (says, self.asked[index].by) {
-            ("nothing", _) => Ok(()),
-            ("unreachable", By::Udp(socket)) => {
-                self.forwarder.unreachable(socket, self.now);
-                self.carry_out()
-            }
-            ("closed", By::Tcp(..)) => self.arrives(index, None),
+        match says {
+            "nothing" => Ok(()),
+            "unreachable" => self.comes_back(index, Comes::Unreachable),
+            "closed" => self.comes_back(index, Comes::Closed),
             _ => {
                 let written: Written = says.parse()?;
                 let message = written.reply_to(&self.asked[index].message)?;
-                self.arrives(index, Some(&message))
+                self.comes_back(index, Comes::Message(&message))
             }
         }
     }
 
     /// Something comes back for a question that a resolver was asked.
-    fn arrives(&mut self, index: usize, message: Option<&[u8]>) -> Told<()> {
-        match (self.asked[index].by, message) {
-            // What comes to a socket that is closed already, nobody reads.
-            (By::Udp(socket), Some(message)) if self.sockets.contains_key(&socket) => {
-                self.forwarder.datagram(socket, message, self.now);
-            }
-            (By::Tcp(flight, _), message) => {
-                self.asked[index].by = By::Closed;
-                self.forwarder.fetched(flight, message, self.now);
-            }
-            _ => {}
-        }
-        self.carry_out()
+    fn comes_back(&mut self, index: usize, what: Comes<'_>) -> Told<()> {
+        self.stage.comes_back(&self.asked[index], what)?;
+        self.catch_up(false)
     }
 
     /// The reply that `client` got must be `written`; returns which of its addresses is first.
     fn reply(&mut self, client: SocketAddr, written: &str) -> Told<usize> {
-        let found = self.delivered.iter().position(|delivered| delivered.query.client == client);
-        let Some(found) = found else { return Err(format!("no reply for {client}; expected:\n{}", indent(written))) };
-        let Delivered { query, reply } = self.delivered.remove(found);
+        let to_client = |(query, _): &(Query, _)| query.client == client;
+        if written != "none" && !self.delivered.iter().any(to_client) {
+            self.catch_up(true)?;
+        }
+        let Some(found) = self.delivered.iter().position(to_client) else {
+            if written == "none" {
+                self.waiting.retain(|waiting| *waiting != client);
+                return self.stage.is_dropped(client).map(|()| 0);
+            }
+            return Err(format!("no reply for {client}; expected:\n{}", indent(written)));
+        };
+        let (query, reply) = self.delivered.remove(found);
         match (reply, written) {
             (None, "none") => Ok(0),
             (None, _) => Err(format!("no reply, the query was dropped; expected:\n{}", indent(written))),
@@ -358,134 +386,26 @@ impl Player {
         }
     }
 
-    /// Lets time pass, with all that becomes due on the way.
-    fn wait(&mut self, time: Duration) -> Told<()> {
-        let until = self.now + time;
-        loop {
-            let streams = self.asked.iter().filter_map(|asked| match asked.by {
-                By::Tcp(_, until) => Some(until),
-                _ => None,
-            });
-            let due = streams
-                .chain(self.forwarder.next_tick(self.now))
-                .chain(self.keeping.next_tick())
-                .min()
-                .filter(|due| *due <= until);
-            let Some(due) = due else { break };
-            self.now = self.now.max(due);
-            let ended = |asked: &Asked| matches!(asked.by, By::Tcp(_, until) if until <= due);
-            for index in (0..self.asked.len()).filter(|index| ended(&self.asked[*index])).collect::<Vec<_>>() {
-                self.arrives(index, None)?;
-            }
-            self.forwarder.tick(self.now);
-            self.carry_out()?;
-            self.keeping.tick(self.now);
-        }
-        self.now = until;
-        Ok(())
-    }
-
-    /// Lets time pass until every address that has been checked is being checked again.
-    fn wait_for_checks(&mut self) -> Told<()> {
-        while !self.keeping.all_are_checked() {
-            let due = self.keeping.next_tick().ok_or("nothing is to be checked")?;
-            self.wait(due.saturating_duration_since(self.now))?;
-        }
-        Ok(())
-    }
-
-    fn look_around(&mut self) -> Told<()> {
-        self.probes.clear();
-        let policy = self.policy.load_full();
-        let mut resolvers: Vec<_> = policy.routes().flat_map(|route| route.addresses()).collect();
-        resolvers.sort_unstable();
-        resolvers.dedup();
-        self.forwarder.probe(&resolvers, self.now);
-        self.carry_out()
-    }
-
-    /// Does what the forwarder wants done, and takes its answers to the clients.
-    fn carry_out(&mut self) -> Told<()> {
-        for action in std::mem::take(self.forwarder.actions()) {
-            match action {
-                Action::Open { socket, resolver } => {
-                    self.next_port += 1;
-                    let local = SocketAddr::from(([172, 31, 1, 5], self.next_port));
-                    self.upstream.loops.opened(local);
-                    if self.sockets.insert(socket, (resolver, local)).is_some() {
-                        return Err(format!("socket {socket} was opened twice"));
-                    }
-                }
-                Action::Send { socket, message } => {
-                    let (resolver, _) =
-                        *self.sockets.get(&socket).ok_or("a datagram leaves by a socket that is closed")?;
-                    self.asked.push(Asked { resolver, message, by: By::Udp(socket) });
-                }
-                Action::Close { socket } => {
-                    let (_, local) = self.sockets.remove(&socket).ok_or("a socket is closed twice")?;
-                    self.upstream.loops.closed(local);
-                }
-                Action::Fetch { flight, target, message, until } => {
-                    self.asked.push(Asked { resolver: target.address, message, by: By::Tcp(flight, until) });
-                }
-            }
-        }
-        let answered = std::mem::take(self.forwarder.answered());
-        if answered.is_empty() {
-            return Ok(());
-        }
-        for (Waiter { pending, query }, answer) in answered {
-            let mut out = vec![0; 65_535];
-            let reply = match self.responder.enter().finish(pending, &answer, self.now, &mut out) {
-                Outcome::Forward(pending) => {
-                    self.forward(pending, query);
-                    continue;
-                }
-                Outcome::Reply(length) => Some(out[..length].to_vec()),
-                Outcome::Drop => None,
-            };
-            let waiting = self.waiting.iter().position(|client| *client == query.client);
-            self.waiting.remove(waiting.ok_or("a client got a reply that did not wait for one")?);
-            self.deliver(query, reply);
-        }
-        // What a query was asked again for is to be done, too.
-        self.carry_out()
-    }
-
-    /// A client gets its reply, or nothing.
-    fn deliver(&mut self, query: Query, reply: Option<Vec<u8>>) {
-        self.replies.push((query.clone(), reply.clone()));
-        self.delivered.push(Delivered { query, reply });
-    }
-
-    /// The query waits for a resolver.
-    fn forward(&mut self, pending: Pending, query: Query) {
-        let (question, route, deadline) = (pending.question.clone(), Arc::clone(&pending.route), pending.deadline);
-        let (client, waiter) = (query.client.ip(), Waiter { pending, query });
-        self.forwarder.ask(Ask { question, route, deadline, client, waiter }, self.now);
-    }
-
     /// `ADDRESS[:PORT]`, or one of phzd's own sockets.
     fn client_address(&self, from: &str) -> Told<SocketAddr> {
         match from.strip_prefix("our socket towards ") {
             Some(resolver) => {
                 let resolver = address(resolver, RESOLVER_PORT)?;
-                let own = self.sockets.values().find(|(towards, _)| *towards == resolver);
-                own.map(|(_, local)| *local).ok_or_else(|| format!("no socket is open towards {resolver}"))
+                self.stage.own_socket(resolver).ok_or_else(|| format!("no socket is open towards {resolver}"))
             }
             None => address(from, CLIENT_PORT),
         }
     }
 
     fn nothing_asked(&self) -> Told<()> {
-        self.keeping.nothing_new()?;
+        self.stage.nothing_within()?;
         let Some(asked) = self.asked.get(self.mentioned) else { return Ok(()) };
         let (question, _) = question(&asked.message, matches!(asked.by, By::Tcp(..)))?;
         Err(format!("before this, {} was asked {question}, and no step mentions it", asked.resolver))
     }
 
     fn nothing_delivered(&self) -> Told<()> {
-        let Some(Delivered { query, reply }) = self.delivered.first() else { return Ok(()) };
+        let Some((query, reply)) = self.delivered.first() else { return Ok(()) };
         let got = match reply {
             Some(reply) => format!("{:?}", Seen::read(reply)?.message),
             None => "no reply".into(),

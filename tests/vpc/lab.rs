@@ -100,9 +100,7 @@ impl Lab {
     pub fn start() -> Option<Lab> {
         static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
         if let Some(obstacle) = OBSTACLE.get_or_init(obstacle) {
-            let required = std::env::var("PHZD_LAB").is_ok_and(|value| value == "required");
-            assert!(!required, "PHZD_LAB=required, but the lab cannot run: {obstacle}");
-            println!("lab skipped: {obstacle}");
+            skip("lab", obstacle);
             return None;
         }
         static NUMBER: AtomicU32 = AtomicU32::new(1);
@@ -334,6 +332,13 @@ impl Lab {
     fn log_path(&self, process: &str) -> PathBuf {
         self.folder.join(format!("{process}.log"))
     }
+}
+
+/// Says that `what` cannot run here, and why; where it has to, that is a failure.
+pub fn skip(what: &str, obstacle: &str) {
+    let required = std::env::var("PHZD_LAB").is_ok_and(|value| value == "required");
+    assert!(!required, "PHZD_LAB=required, but the {what} cannot run: {obstacle}");
+    println!("{what} skipped: {obstacle}");
 }
 
 impl Drop for Lab {

@@ -8,6 +8,8 @@ mod dig;
 mod endpoints;
 mod lab;
 
+pub use lab::skip;
+
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
