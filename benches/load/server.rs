@@ -1,11 +1,11 @@
-//! The programs under load, each a child process with a core of its own: the echo, the resolver for misses, and phzd
-//! with a configuration made for the occasion.
+//! Processes under load, each with a core of its own: a program, the echo, the resolver for misses.
 
 use std::error::Error;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
@@ -14,12 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::latency::Single;
-use crate::questions::{ENDPOINT, Expected, NAMES, Questions, bucket};
-use crate::{echo, upstream};
-
-/// How long phzd may take from its start to its first right answer.
-const START: Duration = Duration::from_secs(10);
+use crate::{echo, tcp_echo, upstream};
 
 /// The two cores a run needs.
 #[derive(Clone, Copy)]
@@ -53,11 +48,11 @@ pub struct Server {
     process: Option<Pid>,
     child: Option<Child>,
     /// Its configuration, kept while it runs.
-    _directory: Option<TempDir>,
+    _folder: Option<TempDir>,
 }
 
 impl Server {
-    /// The UDP echo, on `core`.
+    /// The echo, UDP and TCP, on `core`.
     pub fn echo(core: usize) -> Result<Server, Box<dyn Error>> {
         Server::own(Role::Echo, core, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -79,44 +74,33 @@ impl Server {
         Ok(Server::child(address, child, None))
     }
 
-    /// The phzd built with this bench, on `core`, forwarding to `resolver`. Returns once it answers.
-    pub fn phzd(core: usize, resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
-        let directory = tempfile::tempdir()?;
-        let address = free_port()?;
-        let file = directory.path().join("phzd.toml");
-        std::fs::write(&file, configuration(address, resolver))?;
-        stay_on(core)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_phzd"));
-        command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn()?;
-        let mut server = Server::child(address, child, Some(directory));
-        let (mut questions, begin) = (Questions::buckets(), Instant::now());
-        while Single::new(address)?.ask(&mut questions, Expected::PRIVATE).is_none() {
-            if let Some(status) = server.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                return Err(format!("phzd ended before it answered: {status}").into());
-            }
-            if begin.elapsed() > START {
-                return Err(format!("phzd gave no right answer within {START:?}").into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-
     /// A server that runs already. Without `process` its CPU time stays unknown.
     pub fn running(address: SocketAddr, process: Option<i32>) -> Server {
-        Server { address, process: process.map(Pid::from_raw), child: None, _directory: None }
+        Server { address, process: process.map(Pid::from_raw), child: None, _folder: None }
     }
 
-    fn child(address: SocketAddr, child: Child, directory: Option<TempDir>) -> Server {
+    /// A process started for the occasion, its configuration in `folder`.
+    pub fn child(address: SocketAddr, child: Child, folder: Option<TempDir>) -> Server {
         let process = i32::try_from(child.id()).ok().map(Pid::from_raw);
-        Server { address, process, child: Some(child), _directory: directory }
+        Server { address, process, child: Some(child), _folder: folder }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
     }
 
     /// CPU time of all its threads so far, to the nanosecond: /proc counts in hundredths of a second, too coarse here.
     pub fn cpu(&self) -> Option<Duration> {
         let clock = ClockId::pid_cpu_clock_id(self.process?).ok()?;
         clock_gettime(clock).ok().map(Duration::from)
+    }
+
+    /// Its resident memory in octets.
+    pub fn resident(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 }
 
@@ -148,11 +132,16 @@ impl Role {
     /// Serves on `address` until its parent ends.
     pub fn serve(self, address: SocketAddr) -> Result<(), Box<dyn Error>> {
         set_pdeathsig(Signal::SIGKILL)?;
+        let address = if address.port() == 0 { free_port()? } else { address };
         let socket = echo::door(address)?;
-        println!("{}", socket.local_addr()?);
+        let listener = tcp_echo::door(address)?;
+        println!("{address}");
         std::io::stdout().flush()?;
         let error = match self {
-            Role::Echo => echo::serve(&socket, echo::echo),
+            Role::Echo => {
+                std::thread::spawn(move || tcp_echo::serve(&listener));
+                echo::serve(&socket, echo::echo)
+            }
             Role::Resolver => echo::serve(&socket, upstream::answer),
         };
         Err(error.into())
@@ -160,7 +149,7 @@ impl Role {
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP at this moment.
-fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
+pub fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
     for _ in 0..100 {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         if UdpSocket::bind(address).is_ok() {
@@ -168,43 +157,4 @@ fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
         }
     }
     Err("no port of 127.0.0.1 is free for both UDP and TCP".into())
-}
-
-/// The smallest useful configuration with many buckets. All clients here are loopback ones; `vpc.self` says that they
-/// count as a host of the private subnet.
-fn configuration(listen: SocketAddr, resolver: SocketAddr) -> String {
-    let names = (0..NAMES).map(|index| format!("{:?}", bucket(index))).collect::<Vec<_>>().join(", ");
-    format!(
-        r#"
-[server]
-listen = ["{listen}"]
-udp-threads = 1
-
-[vpc]
-region = "ap-northeast-1"
-cidrs = ["127.0.0.0/16"]
-self = "127.0.1.1"
-resolvers = ["{resolver}"]
-
-# The resolver is no VPC's, and its limit not what is measured.
-[upstream]
-packets-per-second = 0
-
-[cache]
-size-mb = 64
-
-[[subnet]]
-name = "private"
-cidr = "127.0.1.0/24"
-
-[[endpoint]]
-name = "s3"
-addresses = ["{ENDPOINT}"]
-
-[[bucket]]
-names = [{names}]
-endpoint = "s3"
-allow = ["private"]
-"#
-    )
 }
