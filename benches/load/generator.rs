@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 
 use crate::questions::{Expected, Work};
-use crate::window::{PATIENCE, Round, Window};
+use crate::window::{Core, PATIENCE, Round, Window};
 
 /// Client sockets.
 const LANES: u8 = 4;
@@ -32,14 +32,14 @@ pub trait Load {
     /// Takes the replies still under way, so that the next round begins with none.
     fn drain(&mut self, round: &mut Round) -> io::Result<()>;
 
-    /// One round: ramp, the measured `time`, then waits for what is outstanding. `cpu` reads the server's clock.
-    fn round(&mut self, time: Duration, cpu: &dyn Fn() -> Option<Duration>) -> io::Result<Round> {
+    /// One round: ramp, the measured `time`, then waits for what is outstanding. `core` tells of the server's.
+    fn round(&mut self, time: Duration, core: &dyn Fn() -> Core) -> io::Result<Round> {
         let mut round = Round::default();
         self.run(RAMP, &mut round)?;
-        let (replies, begin, cpu_begin) = (round.replies, Instant::now(), cpu());
+        let (replies, before, begin) = (round.replies, core(), Instant::now());
         self.run(time, &mut round)?;
         (round.wall, round.replies) = (begin.elapsed(), round.replies - replies);
-        round.cpu = cpu().zip(cpu_begin).map(|(end, begin)| end.saturating_sub(begin));
+        round.core = core().since(before);
         let mut after = Round::default();
         self.drain(&mut after)?;
         (round.lost, round.wrong) = (round.lost + after.lost, round.wrong + after.wrong);

@@ -87,7 +87,7 @@ impl Program {
     /// Why it has no place in `row`, if it has none.
     pub fn lacks(self, row: Row) -> Option<&'static str> {
         match (self, row) {
-            (Program::Knotd, Row::Public | Row::Refused | Row::Hit | Row::Miss) => Some("knotd is authoritative only"),
+            (Program::Knotd, Row::Public | Row::Refused | Row::Hit | Row::Miss) => Some("it is authoritative only"),
             (Program::Dnsmasq | Program::HickoryDns, Row::Public) => Some("its answers are the same for all clients"),
             (Program::Dnsmasq, Row::Refused) => Some("it serves whoever asks"),
             (Program::Recursor, Row::Refused) => Some("it drops what it does not serve"),
@@ -128,7 +128,7 @@ impl Program {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         stay_on(core)?;
         let child = command.spawn()?;
-        let mut server = Server::child(address, child, Some(folder));
+        let mut server = Server::child(address, core, child, Some(folder));
         let begin = Instant::now();
         let work = || Work { client: Client::Private, questions: Questions::buckets(), expected: Expected::PRIVATE };
         while Single::new(address, work())?.ask().is_none() {

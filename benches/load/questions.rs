@@ -152,7 +152,7 @@ pub enum Expected {
     Echo,
     /// NOERROR, the question as asked, and an A record with this address first.
     Address(Ipv4Addr),
-    /// REFUSED, with the question as asked.
+    /// REFUSED, with the question as asked or with none.
     Refused,
 }
 
@@ -165,13 +165,14 @@ impl Expected {
     /// Whether `reply` is right for `query`.
     pub fn met_by(self, query: &Query, reply: &[u8]) -> bool {
         let query = query.octets();
-        let (Some(flags), Some(question)) = (reply.get(2..4), reply.get(12..query.len())) else { return false };
-        let (is_reply, rcode) = (flags[0] & 0x80 != 0 && question == &query[12..], flags[1] & 0x0f);
+        let Some((header, rest)) = reply.split_first_chunk::<12>() else { return false };
+        let (is_reply, rcode) = (header[2] & 0x80 != 0, header[3] & 0x0f);
+        let answer = rest.strip_prefix(&query[12..]);
         is_reply
             && match self {
-                Expected::Echo => rcode == 0 && reply.len() == query.len(),
-                Expected::Address(address) => rcode == 0 && first_address(&reply[query.len()..]) == Some(address),
-                Expected::Refused => rcode == 5,
+                Expected::Echo => rcode == 0 && answer == Some(&[]),
+                Expected::Address(address) => rcode == 0 && answer.and_then(first_address) == Some(address),
+                Expected::Refused => rcode == 5 && (answer.is_some() || rest.is_empty()),
             }
     }
 }

@@ -1,7 +1,7 @@
 //! What was measured, as tables: one for each row, with a line for the echo and one for each program.
 
 use crate::rows::{Measured, Row};
-use crate::statistics::{Pair, Quartiles, Trips, median, percentile, quartiles};
+use crate::statistics::{Pair, Quartiles, Trips, hindrance, median, percentile, quartiles};
 use crate::table::Table;
 use crate::window::Round;
 
@@ -95,26 +95,25 @@ impl Served {
     /// Only rounds count in which both cores were busy. Where there are none, the line says so: figures are then those
     /// of the rounds in which at least the server's was, or of all.
     fn of(pairs: &[Pair<Round>]) -> Served {
-        let both = |pair: &&Pair<Round>| pair.echo.is_busy() && pair.server.is_busy();
-        let one = |pair: &&Pair<Round>| pair.server.is_busy();
-        let (counted, busy): (Vec<_>, Vec<_>) =
-            (pairs.iter().filter(both).collect(), pairs.iter().filter(one).collect());
-        let (used, before) = match (counted.is_empty(), busy.is_empty()) {
-            (false, _) => (counted.clone(), ""),
-            (true, false) => (busy, "≤ "),
-            (true, true) => (pairs.iter().collect(), ""),
+        let busy: Vec<_> = pairs.iter().filter(|pair| pair.server.is_busy()).collect();
+        let counted: Vec<_> = busy.iter().copied().filter(|pair| pair.echo.is_busy()).collect();
+        let (used, least, most) = match (busy.is_empty(), counted.is_empty()) {
+            (_, false) => (counted.clone(), "", ""),
+            // The echo could do more than it was asked.
+            (false, true) => (busy.clone(), "", "≤ "),
+            (true, true) => (pairs.iter().collect(), "≥ ", ""),
         };
-        let is_bound = used.iter().any(|pair| !pair.server.is_busy());
         let ratio = quartiles(used.iter().map(|pair| pair.server.rate() / pair.echo.rate()));
         let cost_ratio = used.iter().filter_map(|pair| Some(pair.echo.cost()? / pair.server.cost()?));
+        let servers: Vec<&Round> = pairs.iter().map(|pair| &pair.server).collect();
         Served {
-            rate: thousands(median(used.iter().map(|pair| pair.server.rate())), if is_bound { "≥ " } else { "" }),
-            ratio: if is_bound { "generator-bound".into() } else { format!("{before}{}", spread(ratio)) },
+            rate: thousands(median(used.iter().map(|pair| pair.server.rate())), least),
+            ratio: if busy.is_empty() { hindrance(&servers).into() } else { format!("{most}{}", spread(ratio)) },
             cost: figure(median(used.iter().filter_map(|pair| pair.server.cost())), 2),
             cost_ratio: spread(quartiles(cost_ratio)),
             rounds: format!("{}/{}", counted.len(), pairs.len()),
-            lost: pairs.iter().map(|pair| pair.server.lost).sum(),
-            wrong: pairs.iter().map(|pair| pair.server.wrong).sum(),
+            lost: servers.iter().map(|round| round.lost).sum(),
+            wrong: servers.iter().map(|round| round.wrong).sum(),
         }
     }
 }
@@ -122,7 +121,8 @@ impl Served {
 fn throughput(cells: &[Cell]) -> Table {
     let echoes: Vec<&Round> = cells.iter().filter_map(Cell::rounds).flatten().map(|pair| &pair.echo).collect();
     let busy: Vec<&Round> = echoes.iter().copied().filter(|round| round.is_busy()).collect();
-    let (used, ratio, at_least) = if busy.is_empty() { (&echoes, "generator-bound", "≥ ") } else { (&busy, "1", "") };
+    let (used, ratio, at_least) =
+        if busy.is_empty() { (&echoes, hindrance(&echoes), "≥ ") } else { (&busy, "1", "") };
     let echo = vec![
         "echo".into(),
         thousands(median(used.iter().map(|round| round.rate())), at_least),
@@ -199,6 +199,7 @@ fn left_out(program: &str, columns: usize) -> Vec<String> {
 
 fn spread(quartiles: Option<Quartiles>) -> String {
     match quartiles {
+        Some(Quartiles { middle, .. }) if !middle.is_finite() => NOTHING.to_owned(),
         Some(Quartiles { low, middle, high }) if middle < 10.0 => format!("{middle:.3} ({low:.3}-{high:.3})"),
         Some(Quartiles { low, middle, high }) => format!("{middle:.1} ({low:.1}-{high:.1})"),
         None => NOTHING.to_owned(),

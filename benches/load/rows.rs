@@ -151,8 +151,8 @@ impl Row {
         let mut pairs: Vec<Pair<Round>> = Vec::new();
         let mut counted = 0;
         while counted < plan.rounds && pairs.len() < plan.rounds + plan.rounds / 2 {
-            let echoed = to_echo.round(plan.time, &|| echo.cpu())?;
-            let served = to_server.round(plan.time, &|| server.cpu())?;
+            let echoed = to_echo.round(plan.time, &|| echo.core())?;
+            let served = to_server.round(plan.time, &|| server.core())?;
             counted += usize::from(echoed.is_busy() && served.is_busy());
             pairs.push(Pair { echo: echoed, server: served });
             // More of them would show no more than that the generator is the limit.
@@ -188,12 +188,11 @@ impl Row {
     }
 }
 
-/// Does `ask` and reads the server's clock before and after.
+/// Does `ask` and looks at the server's core before and after.
 fn trips(server: &Server, ask: impl FnOnce() -> io::Result<Vec<Duration>>) -> io::Result<Trips> {
-    let begin = server.cpu();
+    let before = server.core();
     let times = ask()?;
-    let cpu = server.cpu().zip(begin).map(|(end, begin)| end.saturating_sub(begin));
-    Ok(Trips { times, cpu })
+    Ok(Trips { times, core: server.core().since(before) })
 }
 
 /// An address of this machine that is no loopback one.

@@ -11,9 +11,10 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use tempfile::TempDir;
 
+use crate::window::Core;
 use crate::{echo, tcp_echo, upstream};
 
 /// The two cores a run needs.
@@ -46,6 +47,7 @@ pub struct Server {
     /// Where it answers.
     pub address: SocketAddr,
     process: Option<Pid>,
+    core: Option<usize>,
     child: Option<Child>,
     /// Its configuration, kept while it runs.
     _folder: Option<TempDir>,
@@ -71,18 +73,18 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("a child without output")?).read_line(&mut line)?;
         let address = line.trim().parse().map_err(|_| format!("the {} did not start", role.name()))?;
-        Ok(Server::child(address, child, None))
+        Ok(Server::child(address, core, child, None))
     }
 
     /// A server that runs already. Without `process` its CPU time stays unknown.
     pub fn running(address: SocketAddr, process: Option<i32>) -> Server {
-        Server { address, process: process.map(Pid::from_raw), child: None, _folder: None }
+        Server { address, process: process.map(Pid::from_raw), core: None, child: None, _folder: None }
     }
 
-    /// A process started for the occasion, its configuration in `folder`.
-    pub fn child(address: SocketAddr, child: Child, folder: Option<TempDir>) -> Server {
+    /// A process started for the occasion on `core`, its configuration in `folder`.
+    pub fn child(address: SocketAddr, core: usize, child: Child, folder: Option<TempDir>) -> Server {
         let process = i32::try_from(child.id()).ok().map(Pid::from_raw);
-        Server { address, process, child: Some(child), _folder: folder }
+        Server { address, process, core: Some(core), child: Some(child), _folder: folder }
     }
 
     /// How it ended, if it has.
@@ -90,8 +92,13 @@ impl Server {
         Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
     }
 
-    /// CPU time of all its threads so far, to the nanosecond: /proc counts in hundredths of a second, too coarse here.
-    pub fn cpu(&self) -> Option<Duration> {
+    /// What it has had of its core so far.
+    pub fn core(&self) -> Core {
+        Core { busy: self.busy(), idle: self.core.and_then(idle) }
+    }
+
+    /// CPU time of all its threads, to the nanosecond: /proc counts in hundredths of a second, too coarse here.
+    fn busy(&self) -> Option<Duration> {
         let clock = ClockId::pid_cpu_clock_id(self.process?).ok()?;
         clock_gettime(clock).ok().map(Duration::from)
     }
@@ -146,6 +153,16 @@ impl Role {
         };
         Err(error.into())
     }
+}
+
+/// How long a core has had nothing to do, in ticks of the kernel's: good for a sum over rounds.
+fn idle(core: usize) -> Option<Duration> {
+    let ticks = u32::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
+    // Behind the times of users, nice ones and the system.
+    let idle: u32 = line.split(' ').nth(3)?.parse().ok()?;
+    Some(Duration::from_secs(1) * idle / ticks)
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP at this moment.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::window::Round;
+use crate::window::{Core, Round};
 
 /// The server's core counts as busy from this share of the time on; below, the generator was the limit.
 const BUSY: f64 = 0.97;
@@ -30,14 +30,14 @@ pub struct Quartiles {
 pub struct Trips {
     /// How long each query took; [`LOST`] for those without a right reply.
     pub times: Vec<Duration>,
-    /// CPU time the server used meanwhile, where it is known.
-    pub cpu: Option<Duration>,
+    /// What the server had of its core meanwhile.
+    pub core: Core,
 }
 
 impl Round {
     /// Whether the server's core was busy. One whose CPU time is unknown is believed.
     pub fn is_busy(&self) -> bool {
-        self.cpu.is_none_or(|cpu| cpu.as_secs_f64() / self.wall.as_secs_f64() >= BUSY)
+        self.core.busy.is_none_or(|busy| busy.as_secs_f64() / self.wall.as_secs_f64() >= BUSY)
     }
 
     /// Right replies a second.
@@ -47,7 +47,7 @@ impl Round {
 
     /// The server's CPU time for each reply, in microseconds.
     pub fn cost(&self) -> Option<f64> {
-        Some(self.cpu?.as_secs_f64() * 1e6 / self.replies as f64).filter(|cost| cost.is_finite())
+        Some(self.core.busy?.as_secs_f64() * 1e6 / self.replies as f64).filter(|cost| cost.is_finite())
     }
 }
 
@@ -64,8 +64,15 @@ impl Trips {
 
     /// The server's CPU time for each query, in microseconds.
     pub fn cost(&self) -> Option<f64> {
-        Some(self.cpu?.as_secs_f64() * 1e6 / self.times.len() as f64)
+        Some(self.core.busy?.as_secs_f64() * 1e6 / self.times.len() as f64)
     }
+}
+
+/// What kept the cores of these rounds from being busy: the generator, if they had time to spare, or other programs.
+pub fn hindrance(rounds: &[&Round]) -> &'static str {
+    let sum = |part: fn(&Round) -> Duration| rounds.iter().map(|round| part(round)).sum::<Duration>().as_secs_f64();
+    let idle = sum(|round| round.core.idle.unwrap_or(round.wall)) / sum(|round| round.wall);
+    if idle > (1.0 - BUSY) / 2.0 { "generator-bound" } else { "disturbed" }
 }
 
 /// `None` of no values.

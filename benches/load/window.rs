@@ -21,8 +21,25 @@ pub struct Round {
     pub wrong: u64,
     /// How long the measured part took.
     pub wall: Duration,
-    /// CPU time the server used meanwhile, where it is known.
-    pub cpu: Option<Duration>,
+    /// What the server had of its core meanwhile.
+    pub core: Core,
+}
+
+/// How a core spent its time, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Core {
+    /// Working for the server.
+    pub busy: Option<Duration>,
+    /// With nothing to do. The rest went to others.
+    pub idle: Option<Duration>,
+}
+
+impl Core {
+    /// What happened since `before`.
+    pub fn since(self, before: Core) -> Core {
+        let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
+        Core { busy: since(self.busy, before.busy), idle: since(self.idle, before.idle) }
+    }
 }
 
 /// A query's place in the window.
