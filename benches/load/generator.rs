@@ -22,7 +22,7 @@ const LANES: u8 = 4;
 const WINDOW: usize = 64;
 
 /// Load before the measured part of a round, so that the window is full when it begins.
-const RAMP: Duration = Duration::from_millis(20);
+pub const RAMP: Duration = Duration::from_millis(20);
 
 /// What keeps a server busy.
 pub trait Load {

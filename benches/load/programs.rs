@@ -107,8 +107,9 @@ impl Program {
         }
     }
 
-    /// Starts it on `core`, forwarding to `resolver`. Returns once it gives the right private answer.
-    pub fn start(self, core: usize, resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
+    /// Starts it on `cores`, phzd with a thread for each, forwarding to `resolver`. Returns once it gives the right
+    /// private answer.
+    pub fn start(self, cores: &[usize], resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let address = free_port()?;
         let places = [
@@ -117,6 +118,7 @@ impl Program {
             ("{RESOLVER}", resolver.ip().to_string()),
             ("{RESOLVER-PORT}", resolver.port().to_string()),
             ("{ENDPOINT}", ENDPOINT.to_string()),
+            ("{THREADS}", cores.len().to_string()),
             ("{FOLDER}", folder.path().to_string_lossy().into_owned()),
         ];
         for (name, template) in self.files() {
@@ -126,9 +128,9 @@ impl Program {
         let log = File::create(&log_file)?;
         let mut command = self.command(folder.path())?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        stay_on(core)?;
+        stay_on(cores)?;
         let child = command.spawn()?;
-        let mut server = Server::child(address, core, child, Some(folder));
+        let mut server = Server::child(address, cores[0], child, Some(folder));
         let begin = Instant::now();
         let work = || Work { client: Client::Private, questions: Questions::buckets(), expected: Expected::PRIVATE };
         while Single::new(address, work())?.ask().is_none() {

@@ -40,13 +40,19 @@ pub struct Memory {
     pub after: Option<u64>,
 }
 
+/// How the tables are to be read.
+pub const LEGEND: &str = "q/s: right replies a second. Medians over rounds; ratios are those of paired rounds, with \
+quartiles. Of a row about q/s, rounds count in which both servers' cores were busy; where there are none, the program \
+or the echo is generator-bound (its core had time to spare: it could do more) or disturbed (others had its core). CPU \
+time is the server's own.";
+
 /// What stands where nothing is known.
 const NOTHING: &str = "-";
 
 /// The table of one row.
 pub fn row(row: Row, cells: &[Cell]) -> Table {
     let mut table = if row.is_throughput() { throughput(cells) } else { waiting(row.percentiles(), cells) };
-    row.title().clone_into(&mut table.title);
+    table.title = format!("{}: {}", row.name(), row.title());
     for cell in cells {
         let words = cell.measured.as_ref().map_or_else(|why| Some(why.as_str()), |_| cell.remark);
         table.notes.extend(words.map(|words| format!("{}: {words}", cell.program)));
@@ -197,7 +203,8 @@ fn left_out(program: &str, columns: usize) -> Vec<String> {
     cells
 }
 
-fn spread(quartiles: Option<Quartiles>) -> String {
+/// A median with its quartiles.
+pub fn spread(quartiles: Option<Quartiles>) -> String {
     match quartiles {
         Some(Quartiles { middle, .. }) if !middle.is_finite() => NOTHING.to_owned(),
         Some(Quartiles { low, middle, high }) if middle < 10.0 => format!("{middle:.3} ({low:.3}-{high:.3})"),
@@ -206,7 +213,8 @@ fn spread(quartiles: Option<Quartiles>) -> String {
     }
 }
 
-fn figure(value: Option<f64>, decimals: usize) -> String {
+/// A number, if it is one.
+pub fn figure(value: Option<f64>, decimals: usize) -> String {
     match value {
         Some(value) if value.is_infinite() => "lost".to_owned(),
         Some(value) if value.is_finite() => format!("{value:.decimals$}"),
@@ -215,7 +223,7 @@ fn figure(value: Option<f64>, decimals: usize) -> String {
 }
 
 /// A whole number in groups of three digits.
-fn thousands(value: Option<f64>, before: &str) -> String {
+pub fn thousands(value: Option<f64>, before: &str) -> String {
     let Some(value) = value else { return NOTHING.to_owned() };
     let digits = format!("{value:.0}");
     let mut text = before.to_owned();

@@ -41,6 +41,8 @@ pub enum Row {
     Tcp,
     /// Buckets over TCP, a connection for each query.
     TcpVisit,
+    /// phzd on two cores beside phzd on one.
+    Cores,
 }
 
 /// How much is measured.
@@ -63,18 +65,35 @@ pub enum Measured {
 }
 
 impl Row {
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Row::Private => "private",
+            Row::Public => "public",
+            Row::Refused => "refused",
+            Row::Hit => "hit",
+            Row::Miss => "miss",
+            Row::Latency => "latency",
+            Row::Paced => "paced",
+            Row::Tcp => "tcp",
+            Row::TcpVisit => "tcp-visit",
+            Row::Cores => "cores",
+        }
+    }
+
     /// The row in words.
     pub fn title(self) -> &'static str {
         match self {
-            Row::Private => "private: buckets, for clients that may have the endpoint's address",
-            Row::Public => "public: the same names, for clients that get the public answer, from the cache",
-            Row::Refused => "refused: the same names, for clients that are not served",
-            Row::Hit => "hit: forwarded names, from the cache",
-            Row::Miss => "miss: names nobody asked before; the resolver shares the generator's core",
-            Row::Latency => "latency: buckets, one query in flight; client and server on one core",
-            Row::Paced => "paced: buckets, 20,000 queries a second, each timed from when it was due",
-            Row::Tcp => "tcp: buckets, 4 connections with up to 32 queries under way on each",
-            Row::TcpVisit => "tcp-visit: buckets, a connection for each query, 16 at a time",
+            Row::Private => "buckets, for clients that may have the endpoint's address",
+            Row::Public => "the same names, for clients that get the public answer, from the cache",
+            Row::Refused => "the same names, for clients that are not served",
+            Row::Hit => "forwarded names, from the cache",
+            Row::Miss => "names nobody asked before; the resolver shares the generator's core",
+            Row::Latency => "buckets, one query in flight; client and server on one core",
+            Row::Paced => "buckets, 20,000 queries a second, each timed from when it was due",
+            Row::Tcp => "buckets over TCP, 4 connections with up to 32 queries under way on each",
+            Row::TcpVisit => "buckets over TCP, a connection for each query, 16 at a time",
+            Row::Cores => "phzd, buckets, two threads on two cores beside one on one",
         }
     }
 
@@ -89,13 +108,13 @@ impl Row {
     }
 
     /// What is asked of a server.
-    fn work(self) -> Result<Work, Box<dyn Error>> {
+    pub fn work(self) -> io::Result<Work> {
         let (client, questions, expected) = match self {
             Row::Public => (Client::Public, Questions::buckets(), Expected::PUBLIC),
             Row::Refused => (Client::Stranger(own_address()?), Questions::buckets(), Expected::Refused),
             Row::Hit => (Client::Private, Questions::cached(), Expected::PUBLIC),
             Row::Miss => (Client::Private, Questions::fresh(), Expected::PUBLIC),
-            Row::Private | Row::Latency | Row::Paced | Row::Tcp | Row::TcpVisit => {
+            Row::Private | Row::Latency | Row::Paced | Row::Tcp | Row::TcpVisit | Row::Cores => {
                 (Client::Private, Questions::buckets(), Expected::PRIVATE)
             }
         };
@@ -103,7 +122,7 @@ impl Row {
     }
 
     /// The same for the echo.
-    fn echoed(self) -> Result<Work, Box<dyn Error>> {
+    fn echoed(self) -> io::Result<Work> {
         Ok(Work { expected: Expected::Echo, ..self.work()? })
     }
 
@@ -114,9 +133,9 @@ impl Row {
             Row::Latency => {
                 // Client and server on one core: waking a sleeping core costs more than the whole round trip, and
                 // varies.
-                stay_on(plan.cores.server)?;
+                stay_on(&[plan.cores.server])?;
                 let pairs = self.latency(echo, server, plan);
-                stay_on(plan.cores.load)?;
+                stay_on(&[plan.cores.load])?;
                 pairs
             }
             Row::Paced => self.paced(echo, server, plan),
@@ -196,9 +215,9 @@ fn trips(server: &Server, ask: impl FnOnce() -> io::Result<Vec<Duration>>) -> io
 }
 
 /// An address of this machine that is no loopback one.
-fn own_address() -> Result<Ipv4Addr, Box<dyn Error>> {
+fn own_address() -> io::Result<Ipv4Addr> {
     nix::ifaddrs::getifaddrs()?
         .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
         .find(|address| !address.is_loopback())
-        .ok_or_else(|| "this machine has loopback addresses alone".into())
+        .ok_or_else(|| io::Error::other("this machine has loopback addresses alone"))
 }

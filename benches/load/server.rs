@@ -17,29 +17,34 @@ use tempfile::TempDir;
 use crate::window::Core;
 use crate::{echo, tcp_echo, upstream};
 
-/// The two cores a run needs.
+/// The cores of a run.
 #[derive(Clone, Copy)]
 pub struct Cores {
     /// The measured server's.
     pub server: usize,
     /// The generator's, and the resolver's beside it.
     pub load: usize,
+    /// Two more, where there are.
+    pub spare: Option<[usize; 2]>,
 }
 
 impl Cores {
-    /// The first two cores this process may use, if it may use two.
+    /// The first cores this process may use, if it may use two.
     pub fn available() -> nix::Result<Option<Cores>> {
         let allowed = sched_getaffinity(Pid::this())?;
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
-        Ok(cores.next().zip(cores.next()).map(|(server, load)| Cores { server, load }))
+        let mut two = || cores.next().zip(cores.next());
+        let first = two();
+        let spare = two().map(|(one, other)| [one, other]);
+        Ok(first.map(|(server, load)| Cores { server, load, spare }))
     }
 }
 
-/// Keeps the calling thread, and every child it starts from now on, on one core.
-pub fn stay_on(core: usize) -> nix::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &cores)
+/// Keeps the calling thread, and every child it starts from now on, on these cores.
+pub fn stay_on(cores: &[usize]) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    cores.iter().try_for_each(|&core| set.set(core))?;
+    sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 /// A program that answers, ended when this is dropped.
@@ -68,7 +73,7 @@ impl Server {
     fn own(role: Role, core: usize, address: SocketAddr) -> Result<Server, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--serve", role.name(), "--at", &address.to_string()]).stdout(Stdio::piped());
-        stay_on(core)?;
+        stay_on(&[core])?;
         let mut child = command.spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("a child without output")?).read_line(&mut line)?;
