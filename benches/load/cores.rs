@@ -76,7 +76,7 @@ fn table(rounds: &[Vec<Round>; 2], idle: Idle) -> Table {
         Idle::Spin => ("q/s", "cores: phzd, buckets, one thread on one core and two on two; each generator has a core"),
         Idle::Sleep => (
             "q/s of CPU time",
-            "cores: phzd, buckets, one thread and two; on two cores that generators share, so per second of its CPU time",
+            "cores: phzd, buckets, one thread and two; generators share the cores, so per second of its own CPU time",
         ),
     };
     let value = |round: &Round| match idle {

@@ -16,9 +16,10 @@ use crate::questions::{Expected, Work};
 use crate::window::{Core, PATIENCE, Round, Window};
 
 /// Client sockets.
-const LANES: u8 = 4;
+const LANES: u8 = 3;
 
-/// Queries outstanding on each; small enough that all of them fit the kernel's default receive buffer.
+/// Queries outstanding on each; few enough that all of them fit the kernel's default receive buffer, in which each
+/// takes a kilobyte.
 const WINDOW: usize = 64;
 
 /// Load before the measured part of a round, so that the window is full when it begins.

@@ -98,13 +98,10 @@ impl Program {
         }
     }
 
-    /// What is to be known of its place in the table.
-    pub fn remark(self) -> Option<&'static str> {
-        match self {
-            Program::Dnsmasq | Program::HickoryDns => Some("gives its private answers to all clients"),
-            Program::Knotd => Some("is authoritative only"),
-            _ => None,
-        }
+    /// What is to be known of its place in `row`.
+    pub fn remark(self, row: Row) -> Option<&'static str> {
+        let is_blind = matches!(self, Program::Dnsmasq | Program::HickoryDns);
+        (is_blind && row.is_private()).then_some("gives its private answers to all clients")
     }
 
     /// Starts it on `cores`, phzd with a thread for each, forwarding to `resolver`. Returns once it gives the right

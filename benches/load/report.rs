@@ -41,10 +41,11 @@ pub struct Memory {
 }
 
 /// How the tables are to be read.
-pub const LEGEND: &str = "q/s: right replies a second. Medians over rounds; ratios are those of paired rounds, with \
-quartiles. Of a row about q/s, rounds count in which both servers' cores were busy; where there are none, the program \
-or the echo is generator-bound (its core had time to spare: it could do more) or disturbed (others had its core). CPU \
-time is the server's own.";
+pub const LEGEND: &str = "\
+q/s: right replies a second. Medians over rounds; ratios are those of paired rounds, with quartiles. Of a row about
+q/s, rounds count in which both servers' cores were busy; where there are none, the program or the echo is
+generator-bound (its core had time to spare: it could do more) or disturbed (others had its core). CPU time is the
+server's own.";
 
 /// What stands where nothing is known.
 const NOTHING: &str = "-";
@@ -77,11 +78,11 @@ pub fn summary(measured: &Measured) -> String {
     match measured {
         Measured::Throughput(pairs) => {
             let line = Served::of(pairs);
-            format!("{} q/s, {} of the echo, {} rounds", line.rate, line.ratio, line.rounds)
+            format!("{} q/s, to the echo {}, rounds {}", line.rate, line.ratio, line.rounds)
         }
         Measured::Waiting(pairs) => {
             let p50 = median(pairs.iter().map(|pair| pair.server.percentile(50.0)));
-            format!("p50 {} µs, {} rounds", figure(p50, 1), pairs.len())
+            format!("p50 {} µs, rounds {}", figure(p50, 1), pairs.len())
         }
     }
 }
@@ -172,10 +173,12 @@ fn waiting(percentiles: &[f64], cells: &[Cell]) -> Table {
         lines.push(match cell.trips() {
             Some(pairs) => {
                 let served: Vec<&Trips> = pairs.iter().map(|pair| &pair.server).collect();
+                // Where the echo itself got no reply, the round tells of the machine alone.
                 let ratio = |percent| {
-                    spread(quartiles(
-                        pairs.iter().map(|pair| pair.server.percentile(percent) / pair.echo.percentile(percent)),
-                    ))
+                    let ends =
+                        pairs.iter().map(|pair| (pair.echo.percentile(percent), pair.server.percentile(percent)));
+                    let whole = ends.filter(|(echo, _)| echo.is_finite());
+                    spread(quartiles(whole.map(|(echo, server)| server / echo)))
                 };
                 line(cell.program, percentiles, &served, ratio)
             }

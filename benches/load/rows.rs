@@ -102,6 +102,11 @@ impl Row {
         !matches!(self, Row::Latency | Row::Paced)
     }
 
+    /// Whether its clients get what others do not.
+    pub fn is_private(self) -> bool {
+        matches!(self, Row::Private | Row::Latency | Row::Paced | Row::Tcp | Row::TcpVisit | Row::Cores)
+    }
+
     /// The percentiles of a row about waiting.
     pub fn percentiles(self) -> &'static [f64] {
         if self == Row::Paced { &[50.0, 99.0, 99.9] } else { &[50.0, 99.0] }
@@ -114,9 +119,7 @@ impl Row {
             Row::Refused => (Client::Stranger(own_address()?), Questions::buckets(), Expected::Refused),
             Row::Hit => (Client::Private, Questions::cached(), Expected::PUBLIC),
             Row::Miss => (Client::Private, Questions::fresh(), Expected::PUBLIC),
-            Row::Private | Row::Latency | Row::Paced | Row::Tcp | Row::TcpVisit | Row::Cores => {
-                (Client::Private, Questions::buckets(), Expected::PRIVATE)
-            }
+            _ => (Client::Private, Questions::buckets(), Expected::PRIVATE),
         };
         Ok(Work { client, questions, expected })
     }

@@ -114,7 +114,7 @@ impl Bench<'_> {
             };
             let said = measured.as_ref().map_or_else(|why| format!("left out, {why}"), report::summary);
             eprintln!("{name}, {}: {said}", row.name());
-            cells.push(Cell { program: name, measured, remark: program.and_then(Program::remark) });
+            cells.push(Cell { program: name, measured, remark: program.and_then(|program| program.remark(*row)) });
         }
         results.memory.push(Memory { program: name, at_start, after: server.resident() });
         Ok(())

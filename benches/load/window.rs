@@ -77,7 +77,8 @@ impl Window {
         self.free.len() >= self.slots.len() / 4
     }
 
-    /// Puts a query into every free place; all of these are to be sent. What is then not sent is given up like a lost one.
+    /// Puts a query into every free place; all of these are to be sent. What is then not sent is given up like a lost
+    /// one.
     pub fn fill(&mut self, questions: &mut Questions, now: Instant) -> impl ExactSizeIterator<Item = &[u8]> {
         self.filled.clear();
         std::mem::swap(&mut self.free, &mut self.filled);

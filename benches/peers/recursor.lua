@@ -1,11 +1,22 @@
--- The packet cache keeps what private clients get apart from the rest by the tag.
-local private = newNMG()
-private:addMask("127.0.1.0/24")
+-- The packet cache keeps what private clients get apart from the rest by the tag. Of the two functions that can give
+-- one, this is the faster.
+local ffi = require("ffi")
+ffi.cdef[[
+typedef struct pdns_ffi_param pdns_ffi_param_t;
+void pdns_ffi_param_get_remote_raw(pdns_ffi_param_t* query, const void** address, size_t* size);
+void pdns_ffi_param_set_tag(pdns_ffi_param_t* query, unsigned int tag);
+]]
+local address, size = ffi.new("const void*[1]"), ffi.new("size_t[1]")
 local names = newDS()
 names:add("{NAME}")
 
-function gettag(remote, ednssubnet, localip, qname, qtype, ednsoptions, tcp, proxyprotocolvalues)
-  return private:match(remote) and 1 or 0
+function gettag_ffi(query)
+  ffi.C.pdns_ffi_param_get_remote_raw(query, address, size)
+  local octets = ffi.cast("const uint8_t*", address[0])
+  if octets[0] == 127 and octets[1] == 0 and octets[2] == 1 then
+    ffi.C.pdns_ffi_param_set_tag(query, 1)
+  end
+  return {}
 end
 
 function preresolve(dq)
