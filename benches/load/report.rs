@@ -128,8 +128,11 @@ impl Served {
 fn throughput(cells: &[Cell]) -> Table {
     let echoes: Vec<&Round> = cells.iter().filter_map(Cell::rounds).flatten().map(|pair| &pair.echo).collect();
     let busy: Vec<&Round> = echoes.iter().copied().filter(|round| round.is_busy()).collect();
-    let (used, ratio, at_least) =
-        if busy.is_empty() { (&echoes, hindrance(&echoes), "≥ ") } else { (&busy, "1", "") };
+    let (used, ratio, at_least) = match (echoes.is_empty(), busy.is_empty()) {
+        (true, _) => (&echoes, NOTHING, ""),
+        (_, true) => (&echoes, hindrance(&echoes), "≥ "),
+        _ => (&busy, "1", ""),
+    };
     let echo = vec![
         "echo".into(),
         thousands(median(used.iter().map(|round| round.rate())), at_least),

@@ -31,7 +31,7 @@ impl Table {
     /// In Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("{}\n\n{}", self.title, line(&self.head));
+        let mut text = format!("### {}\n\n{}", self.title, line(&self.head));
         text += &format!("| ---{} |\n", " | ---:".repeat(self.head.len().saturating_sub(1)));
         self.lines.iter().for_each(|cells| text += &line(cells));
         if !self.notes.is_empty() {
