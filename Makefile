@@ -48,12 +48,12 @@ tools:    ## install the programs that the tests use
 lab:      ## the case on real hosts, as a transcript to read; needs root
 	PHZD_LAB=required cargo test --test tests vpc:: -- --nocapture --test-threads=1
 
-# Peers are not installed for this: those that are found take part.
+# Peers are not installed for these: those that are found take part.
 faults:   ## what clients see when resolvers fail, beside other programs; needs root and half an hour
 	cargo bench --bench faults -- $(FAULTS)
 
-bench:    ## what phzd costs beside a UDP echo; wants two idle cores and some minutes
-	cargo bench --bench load
+bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and ten minutes
+	cargo bench --bench load -- $(BENCH)
 
 buckets:  ## time to the first answer and memory, from 10 buckets to 1,000,000
 	cargo bench --bench buckets

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::generator::client;
-use crate::questions::{Expected, Questions};
+use crate::questions::Work;
+use crate::statistics::LOST;
 
 /// How long a reply may take before its query counts as lost.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -13,21 +13,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A client that waits for each reply before it asks again.
 pub struct Single {
     socket: UdpSocket,
+    work: Work,
     id: u16,
 }
 
 impl Single {
-    /// A private client of `target`.
-    pub fn new(target: SocketAddr) -> io::Result<Single> {
-        let socket = UdpSocket::bind(client(1))?;
+    /// Asks `target`.
+    pub fn new(target: SocketAddr, work: Work) -> io::Result<Single> {
+        let socket = UdpSocket::bind(work.client.address(1))?;
         socket.connect(target)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Single { socket, id: 0 })
+        Ok(Single { socket, work, id: 0 })
     }
 
     /// Asks the next question once. The time it took, or `None` when no right reply came.
-    pub fn ask(&mut self, questions: &mut Questions, expected: Expected) -> Option<Duration> {
-        let mut query = questions.next();
+    pub fn ask(&mut self) -> Option<Duration> {
+        let mut query = self.work.questions.next();
         self.id = self.id.wrapping_add(1);
         query.set_id(self.id);
         let mut reply = [0; 512];
@@ -38,13 +39,13 @@ impl Single {
             let took = begin.elapsed();
             // A reply that comes after its query was given up must not be taken for the next one's.
             if reply[..2] == self.id.to_be_bytes() {
-                return expected.met_by(&query, &reply[..length]).then_some(took);
+                return self.work.expected.met_by(&query, &reply[..length]).then_some(took);
             }
         }
     }
 
-    /// `count` round trips; a lost one is missing from the result.
-    pub fn round_trips(&mut self, count: usize, questions: &mut Questions, expected: Expected) -> Vec<Duration> {
-        (0..count).filter_map(|_| self.ask(questions, expected)).collect()
+    /// `count` round trips; [`LOST`] for those without a right reply.
+    pub fn round_trips(&mut self, count: usize) -> Vec<Duration> {
+        (0..count).map(|_| self.ask().unwrap_or(LOST)).collect()
     }
 }

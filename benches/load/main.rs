@@ -1,51 +1,67 @@
-//! The load bench: what phzd costs beside what the kernel costs anyway.
+//! The load bench: what phzd costs beside what the kernel costs anyway, and beside what else a user would install.
 //!
-//! Server on one core, load on another, in paired rounds: the same questions to a UDP echo and to phzd, right after
+//! Server on one core, load on another, in paired rounds: the same questions to an echo and to the program, right after
 //! each other, so that what disturbs the machine disturbs both. Only ratios are to be quoted. A pair counts if the
 //! server's core was busy; otherwise the generator was the limit, or another program had the core. The CPU ratio bears
-//! that better.
+//! that better. Programs run one after another, each started once for all its rows.
 //!
 //! `cargo bench --bench load -- --help` lists what can be chosen.
 #![forbid(unsafe_code)]
 
+mod cores;
 mod echo;
 mod generator;
 mod latency;
+mod machine;
+mod paced;
+mod programs;
 mod questions;
 mod report;
+mod rows;
+mod run;
 mod server;
+mod statistics;
+mod table;
+mod tcp;
+mod tcp_echo;
 mod upstream;
+mod window;
 
-use std::error::Error;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use generator::{Generator, Idle};
-use latency::Single;
-use questions::{Expected, NAMES, Questions};
-use report::{Pair, Trips};
-use server::{Cores, Role, Server, stay_on};
+use programs::Program;
+use rows::Row;
+use server::Role;
 
-/// Round trips of the latency row, to each server.
-const ROUND_TRIPS: usize = 20_000;
-
-/// Load on phzd and on a UDP echo, in turns.
+/// Load on phzd, on its peers and on an echo, in turns.
 #[derive(Parser)]
 struct Arguments {
-    /// Paired rounds that shall count; up to half as many again are tried.
-    #[arg(long, default_value_t = 20)]
+    /// Paired rounds of phzd that shall count; up to half as many again are tried.
+    #[arg(long, default_value_t = 20, value_parser = positive)]
     rounds: usize,
+    /// The same for each peer; 8, or fewer if phzd has fewer.
+    #[arg(long, value_parser = positive)]
+    peer_rounds: Option<usize>,
     /// Only these rows; may be given several times.
     #[arg(long)]
     row: Vec<Row>,
+    /// Only these programs; may be given several times.
+    #[arg(long)]
+    program: Vec<Program>,
     /// Measured seconds of a round.
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.3)]
     seconds: f64,
-    /// A server that runs already, in place of phzd.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Say which rows there are, and which programs are found, and end.
+    #[arg(long)]
+    list: bool,
+    /// The tables in Markdown, with what they were made on.
+    #[arg(long)]
+    markdown: bool,
+    /// A server that runs already, in place of the programs.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "program")]
     against: Option<SocketAddr>,
     /// Its process, for its CPU time.
     #[arg(long, value_name = "PID", requires = "against")]
@@ -64,24 +80,20 @@ struct Arguments {
     at: Option<SocketAddr>,
 }
 
-/// A row of the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Row {
-    /// Buckets, asked by clients that may have the endpoint's address.
-    Private,
-    /// Forwarded names that are in the cache.
-    Hit,
-    /// Names nobody asked before; the resolver shares the generator's core.
-    Miss,
-    /// One query in flight, buckets.
-    Latency,
+/// Parses a number of rounds.
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "a whole number of at least 1".to_owned())
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match (arguments.serve, arguments.at) {
         (Some(role), Some(address)) => role.serve(address),
-        _ => measure(&arguments),
+        _ if arguments.list => {
+            list();
+            Ok(())
+        }
+        _ => run::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,90 +104,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the servers, runs the rows, prints the tables.
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let Some(cores) = Cores::available()? else {
-        println!("load: needs two cores, one for the server and one for the load; nothing measured");
-        return Ok(());
-    };
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let resolver = Server::resolver(cores.load, arguments.resolver.unwrap_or(anywhere))?;
-    let echo = Server::echo(cores.server)?;
-    let (name, server) = match arguments.against {
-        Some(address) => ("other", Server::running(address, arguments.pid)),
-        None => ("phzd", Server::phzd(cores.server, resolver.address)?),
-    };
-    stay_on(cores.load)?;
-
-    let rows = if arguments.row.is_empty() { Row::value_variants() } else { &arguments.row };
-    if rows.iter().any(|&row| row != Row::Latency) {
-        println!("echo and {name}: right replies a second. Core busy and CPU time: the echo's, then {name}'s\n");
-        report::throughput_head(name);
+/// What there is to choose from.
+fn list() {
+    println!("rows:");
+    Row::value_variants().iter().for_each(|row| println!("  {}: {}", row.name(), row.title()));
+    println!("programs:");
+    for program in Program::value_variants() {
+        let version = program.file().map_or("not installed".to_owned(), |_| program.version().unwrap_or_default());
+        println!("  {} {version}", program.name());
     }
-    for row in rows {
-        match row {
-            Row::Private => rounds(*row, Questions::buckets, Expected::PRIVATE, arguments, &echo, &server)?,
-            Row::Hit => {
-                fill_cache(&server)?;
-                rounds(*row, Questions::cached, Expected::PUBLIC, arguments, &echo, &server)?;
-            }
-            Row::Miss => rounds(*row, Questions::fresh, Expected::PUBLIC, arguments, &echo, &server)?,
-            Row::Latency => {
-                // Client and server on one core: waking a sleeping core costs more than the whole round trip, and
-                // varies.
-                stay_on(cores.server)?;
-                latency_row(name, arguments.rounds, &echo, &server)?;
-                stay_on(cores.load)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// One row of the first table.
-fn rounds(
-    row: Row,
-    questions: fn() -> Questions,
-    expected: Expected,
-    arguments: &Arguments,
-    echo: &Server,
-    server: &Server,
-) -> Result<(), Box<dyn Error>> {
-    let idle = if row == Row::Miss { Idle::Sleep } else { Idle::Spin };
-    let time = Duration::try_from_secs_f64(arguments.seconds)?;
-    let mut to_echo = Generator::new(echo.address, questions(), Expected::Echo, idle)?;
-    let mut to_server = Generator::new(server.address, questions(), expected, idle)?;
-    let mut pairs: Vec<Pair> = Vec::new();
-    let mut counted = 0;
-    while counted < arguments.rounds && pairs.len() < arguments.rounds + arguments.rounds / 2 {
-        let pair = Pair { echo: to_echo.round(time, || echo.cpu())?, server: to_server.round(time, || server.cpu())? };
-        counted += usize::from(pair.counts());
-        pairs.push(pair);
-    }
-    report::throughput(&format!("{row:?}").to_lowercase(), &pairs);
-    Ok(())
-}
-
-/// Asks for every name of the hit row once.
-fn fill_cache(server: &Server) -> Result<(), Box<dyn Error>> {
-    let (mut client, mut questions) = (Single::new(server.address)?, Questions::cached());
-    match client.round_trips(NAMES, &mut questions, Expected::PUBLIC).len() {
-        NAMES => Ok(()),
-        right => Err(format!("{right} of {NAMES} forwarded names got the resolver's answer").into()),
-    }
-}
-
-/// The second table.
-fn latency_row(name: &str, rounds: usize, echo: &Server, server: &Server) -> Result<(), Box<dyn Error>> {
-    let (mut to_echo, mut to_server) = (Single::new(echo.address)?, Single::new(server.address)?);
-    let (mut echoed, mut asked) = (Questions::buckets(), Questions::buckets());
-    let count = ROUND_TRIPS.div_ceil(rounds.max(1));
-    let trips: Vec<Trips> = (0..rounds.max(1))
-        .map(|_| Trips {
-            echo: to_echo.round_trips(count, &mut echoed, Expected::Echo),
-            server: to_server.round_trips(count, &mut asked, Expected::PRIVATE),
-        })
-        .collect();
-    report::latency(name, &trips, count * trips.len());
-    Ok(())
 }

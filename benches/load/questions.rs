@@ -1,9 +1,9 @@
-//! What is asked, and what counts as the right reply.
+//! What is asked, by whom, and what counts as the right reply.
 //!
 //! Questions are whole packets made before the clock starts: the generator copies one and patches its id. They carry
 //! no OPT, as glibc's stub resolver asks unless told otherwise.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::upstream;
@@ -12,13 +12,43 @@ use crate::upstream;
 pub const NAMES: usize = 1000;
 
 /// The endpoint's address: the right answer for every bucket.
-pub const ENDPOINT: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 152);
+pub const ENDPOINT: Ipv4Addr = Ipv4Addr::new(172, 31, 1, 152);
 
 /// Room for a question: header, the longest name used here, type and class.
 const ROOM: usize = 96;
 
 /// Where the hexadecimal number of a fresh name begins: behind the header, the length octet and `m`.
 const NUMBER_AT: usize = 14;
+
+/// What a client does.
+pub struct Work {
+    pub client: Client,
+    pub questions: Questions,
+    pub expected: Expected,
+}
+
+/// Who asks. All of 127.0.0.0/8 is this machine's, so its blocks serve as subnets.
+#[derive(Clone, Copy)]
+pub enum Client {
+    /// May have the endpoint's address.
+    Private,
+    /// May ask, and gets what everybody gets.
+    Public,
+    /// May not ask; an address of this machine that is no loopback one.
+    Stranger(Ipv4Addr),
+}
+
+impl Client {
+    /// The address of client number `number` of this kind, with any port.
+    pub fn address(self, number: u8) -> SocketAddr {
+        let address = match self {
+            Client::Private => Ipv4Addr::new(127, 0, 1, number),
+            Client::Public => Ipv4Addr::new(127, 0, 2, number),
+            Client::Stranger(address) => address,
+        };
+        SocketAddr::from((address, 0))
+    }
+}
 
 /// A query in wire form.
 #[derive(Clone, Copy)]
@@ -69,7 +99,7 @@ pub enum Questions {
 impl Questions {
     /// The configured buckets.
     pub fn buckets() -> Questions {
-        Questions::known(|index| format!("{}.s3.ap-northeast-1.amazonaws.com", bucket(index)))
+        Questions::known(private_name)
     }
 
     /// Names that are forwarded once and then cached.
@@ -110,6 +140,11 @@ pub fn bucket(index: usize) -> String {
     format!("bucket-{index:04}")
 }
 
+/// The whole name of bucket number `index`.
+pub fn private_name(index: usize) -> String {
+    format!("{}.s3.ap-northeast-1.amazonaws.com", bucket(index))
+}
+
 /// The reply a question must get. The id has been compared before.
 #[derive(Clone, Copy)]
 pub enum Expected {
@@ -117,6 +152,8 @@ pub enum Expected {
     Echo,
     /// NOERROR, the question as asked, and an A record with this address first.
     Address(Ipv4Addr),
+    /// REFUSED, with the question as asked or with none.
+    Refused,
 }
 
 impl Expected {
@@ -128,12 +165,14 @@ impl Expected {
     /// Whether `reply` is right for `query`.
     pub fn met_by(self, query: &Query, reply: &[u8]) -> bool {
         let query = query.octets();
-        let (Some(flags), Some(question)) = (reply.get(2..4), reply.get(12..query.len())) else { return false };
-        let answers = flags[0] & 0x80 != 0 && flags[1] & 0x0f == 0 && question == &query[12..];
-        answers
+        let Some((header, rest)) = reply.split_first_chunk::<12>() else { return false };
+        let (is_reply, rcode) = (header[2] & 0x80 != 0, header[3] & 0x0f);
+        let answer = rest.strip_prefix(&query[12..]);
+        is_reply
             && match self {
-                Expected::Echo => reply.len() == query.len(),
-                Expected::Address(address) => first_address(&reply[query.len()..]) == Some(address),
+                Expected::Echo => rcode == 0 && answer == Some(&[]),
+                Expected::Address(address) => rcode == 0 && answer.and_then(first_address) == Some(address),
+                Expected::Refused => rcode == 5 && (answer.is_some() || rest.is_empty()),
             }
     }
 }

@@ -1,117 +1,247 @@
-//! From rounds to a table: medians, quartiles, and how far to trust them.
+//! What was measured, as tables: one for each row, with a line for the echo and one for each program.
 
-use std::time::Duration;
+use crate::rows::{Measured, Row};
+use crate::statistics::{Pair, Quartiles, Trips, hindrance, median, percentile, quartiles};
+use crate::table::Table;
+use crate::window::Round;
 
-use crate::generator::Round;
-
-/// The server's core counts as busy from this share of the time on; below, the generator was the limit.
-const BUSY: f64 = 0.97;
-
-/// The same load on the echo and on the server, one right after the other.
-pub struct Pair {
-    /// On the echo.
-    pub echo: Round,
-    /// On the server.
-    pub server: Round,
+/// What a program made of a row, or why it has no place there.
+pub struct Cell {
+    pub program: &'static str,
+    pub measured: Result<Measured, String>,
+    /// What is to be known of its place in the table.
+    pub remark: Option<&'static str>,
 }
 
-impl Pair {
-    /// Whether both cores were busy. A server whose CPU time is unknown is believed.
-    pub fn counts(&self) -> bool {
-        [&self.echo, &self.server].iter().all(|round| share(round).is_none_or(|share| share >= BUSY))
+impl Cell {
+    /// What a row about throughput has of it.
+    fn rounds(&self) -> Option<&[Pair<Round>]> {
+        self.measured.as_ref().ok().and_then(|measured| match measured {
+            Measured::Throughput(pairs) => Some(pairs.as_slice()),
+            Measured::Waiting(_) => None,
+        })
+    }
+
+    /// What a row about waiting has of it.
+    fn trips(&self) -> Option<&[Pair<Trips>]> {
+        self.measured.as_ref().ok().and_then(|measured| match measured {
+            Measured::Throughput(_) => None,
+            Measured::Waiting(pairs) => Some(pairs.as_slice()),
+        })
     }
 }
 
-/// Prints the head of the table of rounds.
-pub fn throughput_head(server: &str) {
-    println!(
-        "{:<8} {:>9} {:>9}  {:^21} {:^11} {:^13} {:>9} {:>7} {:>5} {:>5}",
-        "row", "echo", server, "ratio (quartiles)", "core busy", "CPU µs/query", "CPU ratio", "rounds", "lost", "wrong"
-    );
+/// A program's resident memory in octets, where it is known.
+pub struct Memory {
+    pub program: &'static str,
+    /// When it gave its first right answer.
+    pub at_start: Option<u64>,
+    /// After all its rows.
+    pub after: Option<u64>,
 }
 
-/// Prints one row. Rounds that do not count are left out, unless that leaves none: then the row says so.
-pub fn throughput(row: &str, pairs: &[Pair]) {
-    let counted = pairs.iter().filter(|pair| pair.counts()).count();
-    let used: Vec<&Pair> = pairs.iter().filter(|pair| counted == 0 || pair.counts()).collect();
-    let median = |value: &dyn Fn(&Pair) -> Option<f64>| quartiles(used.iter().filter_map(|pair| value(pair)).collect());
-    let middle = |value: &dyn Fn(&Pair) -> Option<f64>, decimals: usize| {
-        median(value).map_or("-".to_owned(), |[_, middle, _]| format!("{middle:.decimals$}"))
+/// How the tables are to be read.
+pub const LEGEND: &str = "\
+q/s: right replies a second. Medians over rounds; ratios are those of paired rounds, with quartiles. Of a row about
+q/s, rounds count in which both servers' cores were busy; where there are none, the program or the echo is
+generator-bound (its core had time to spare: it could do more) or disturbed (others had its core). CPU time is the
+server's own.";
+
+/// What stands where nothing is known.
+const NOTHING: &str = "-";
+
+/// The table of one row.
+pub fn row(row: Row, cells: &[Cell]) -> Table {
+    let mut table = if row.is_throughput() { throughput(cells) } else { waiting(row.percentiles(), cells) };
+    table.title = format!("{}: {}", row.name(), row.title());
+    for cell in cells {
+        let words = cell.measured.as_ref().map_or_else(|why| Some(why.as_str()), |_| cell.remark);
+        table.notes.extend(words.map(|words| format!("{}: {words}", cell.program)));
+    }
+    table
+}
+
+/// The table of memory.
+pub fn memory(programs: &[Memory]) -> Table {
+    let megabytes = |octets: Option<u64>| figure(octets.map(|octets| octets as f64 / 1e6), 1);
+    let line = |memory: &Memory| vec![memory.program.into(), megabytes(memory.at_start), megabytes(memory.after)];
+    Table {
+        title: "memory: resident, with 1,000 private names configured".into(),
+        head: strings(&["program", "at start, MB", "after its rows, MB"]),
+        lines: programs.iter().map(line).collect(),
+        notes: Vec::new(),
+    }
+}
+
+/// One line about a cell, for who waits for the table.
+pub fn summary(measured: &Measured) -> String {
+    match measured {
+        Measured::Throughput(pairs) => {
+            let line = Served::of(pairs);
+            format!("{} q/s, to the echo {}, rounds {}", line.rate, line.ratio, line.rounds)
+        }
+        Measured::Waiting(pairs) => {
+            let p50 = median(pairs.iter().map(|pair| pair.server.percentile(50.0)));
+            format!("p50 {} µs, rounds {}", figure(p50, 1), pairs.len())
+        }
+    }
+}
+
+/// A program's part of a table of throughput, in words.
+struct Served {
+    rate: String,
+    ratio: String,
+    cost: String,
+    cost_ratio: String,
+    rounds: String,
+    lost: u64,
+    wrong: u64,
+}
+
+impl Served {
+    /// Only rounds count in which both cores were busy. Where there are none, the line says so: figures are then those
+    /// of the rounds in which at least the server's was, or of all.
+    fn of(pairs: &[Pair<Round>]) -> Served {
+        let busy: Vec<_> = pairs.iter().filter(|pair| pair.server.is_busy()).collect();
+        let counted: Vec<_> = busy.iter().copied().filter(|pair| pair.echo.is_busy()).collect();
+        let (used, least, most) = match (busy.is_empty(), counted.is_empty()) {
+            (_, false) => (counted.clone(), "", ""),
+            // The echo could do more than it was asked.
+            (false, true) => (busy.clone(), "", "≤ "),
+            (true, true) => (pairs.iter().collect(), "≥ ", ""),
+        };
+        let ratio = quartiles(used.iter().map(|pair| pair.server.rate() / pair.echo.rate()));
+        let cost_ratio = used.iter().filter_map(|pair| Some(pair.echo.cost()? / pair.server.cost()?));
+        let servers: Vec<&Round> = pairs.iter().map(|pair| &pair.server).collect();
+        Served {
+            rate: thousands(median(used.iter().map(|pair| pair.server.rate())), least),
+            ratio: if busy.is_empty() { hindrance(&servers).into() } else { format!("{most}{}", spread(ratio)) },
+            cost: figure(median(used.iter().filter_map(|pair| pair.server.cost())), 2),
+            cost_ratio: spread(quartiles(cost_ratio)),
+            rounds: format!("{}/{}", counted.len(), pairs.len()),
+            lost: servers.iter().map(|round| round.lost).sum(),
+            wrong: servers.iter().map(|round| round.wrong).sum(),
+        }
+    }
+}
+
+fn throughput(cells: &[Cell]) -> Table {
+    let echoes: Vec<&Round> = cells.iter().filter_map(Cell::rounds).flatten().map(|pair| &pair.echo).collect();
+    let busy: Vec<&Round> = echoes.iter().copied().filter(|round| round.is_busy()).collect();
+    let (used, ratio, at_least) = match (echoes.is_empty(), busy.is_empty()) {
+        (true, _) => (&echoes, NOTHING, ""),
+        (_, true) => (&echoes, hindrance(&echoes), "≥ "),
+        _ => (&busy, "1", ""),
     };
-    let ratio = median(&|pair| Some(rate(&pair.server) / rate(&pair.echo)))
-        .map_or("-".to_owned(), |[low, middle, high]| format!("{middle:.3} ({low:.3}-{high:.3})"));
-    println!(
-        "{row:<8} {:>9} {:>9}  {ratio:^21} {:^11} {:^13} {:>9} {:>7} {:>5} {:>5}",
-        middle(&|pair| Some(rate(&pair.echo)), 0),
-        middle(&|pair| Some(rate(&pair.server)), 0),
-        format!("{} {}", middle(&|pair| share(&pair.echo), 2), middle(&|pair| share(&pair.server), 2)),
-        format!("{} {}", middle(&|pair| cost(&pair.echo), 2), middle(&|pair| cost(&pair.server), 2)),
-        middle(&|pair| Some(cost(&pair.echo)? / cost(&pair.server)?), 3),
-        format!("{counted}/{}", pairs.len()),
-        pairs.iter().map(|pair| pair.echo.lost + pair.server.lost).sum::<u64>(),
-        pairs.iter().map(|pair| pair.echo.wrong + pair.server.wrong).sum::<u64>(),
-    );
-    if counted == 0 {
-        println!("         no round counts: a server's core was idle or shared, so q/s is the generator's limit");
+    let echo = vec![
+        "echo".into(),
+        thousands(median(used.iter().map(|round| round.rate())), at_least),
+        ratio.into(),
+        figure(median(used.iter().filter_map(|round| round.cost())), 2),
+        "1".into(),
+        format!("{}/{}", busy.len(), echoes.len()),
+        echoes.iter().map(|round| round.lost).sum::<u64>().to_string(),
+        echoes.iter().map(|round| round.wrong).sum::<u64>().to_string(),
+    ];
+    let head = [
+        "program",
+        "q/s",
+        "of the echo's (quartiles)",
+        "CPU µs/query",
+        "echo's CPU/its own",
+        "rounds",
+        "lost",
+        "wrong",
+    ];
+    let line = |cell: &Cell| match cell.rounds().map(Served::of) {
+        Some(Served { rate, ratio, cost, cost_ratio, rounds, lost, wrong }) => {
+            vec![cell.program.into(), rate, ratio, cost, cost_ratio, rounds, lost.to_string(), wrong.to_string()]
+        }
+        None => left_out(cell.program, head.len()),
+    };
+    let lines = std::iter::once(echo).chain(cells.iter().map(line)).collect();
+    Table { title: String::new(), head: strings(&head), lines, notes: Vec::new() }
+}
+
+fn waiting(percentiles: &[f64], cells: &[Cell]) -> Table {
+    let mut head = strings(&["program"]);
+    for percent in percentiles {
+        head.extend([format!("p{percent} µs"), "to the echo's (quartiles)".into()]);
     }
-}
+    head.extend(strings(&["CPU µs/query", "lost"]));
 
-/// Round trips of one alternation, the echo's and the server's.
-pub struct Trips {
-    /// To the echo.
-    pub echo: Vec<Duration>,
-    /// To the server.
-    pub server: Vec<Duration>,
-}
-
-/// Prints the latency row: percentiles over all round trips, ratios over alternations.
-pub fn latency(server: &str, rounds: &[Trips], asked: usize) {
-    let all = |part: fn(&Trips) -> &Vec<Duration>| rounds.iter().flat_map(part).copied().collect::<Vec<_>>();
-    let (echoes, replies) = (all(|trips| &trips.echo), all(|trips| &trips.server));
-    let ratio = |percent| {
-        let ratios = rounds.iter().filter_map(|trips| {
-            Some(percentile(trips.server.clone(), percent)? / percentile(trips.echo.clone(), percent)?)
+    let echoes: Vec<&Trips> = cells.iter().filter_map(Cell::trips).flatten().map(|pair| &pair.echo).collect();
+    let mut lines = vec![line("echo", percentiles, &echoes, |_| "1".into())];
+    for cell in cells {
+        lines.push(match cell.trips() {
+            Some(pairs) => {
+                let served: Vec<&Trips> = pairs.iter().map(|pair| &pair.server).collect();
+                // Where the echo itself got no reply, the round tells of the machine alone.
+                let ratio = |percent| {
+                    let ends =
+                        pairs.iter().map(|pair| (pair.echo.percentile(percent), pair.server.percentile(percent)));
+                    let whole = ends.filter(|(echo, _)| echo.is_finite());
+                    spread(quartiles(whole.map(|(echo, server)| server / echo)))
+                };
+                line(cell.program, percentiles, &served, ratio)
+            }
+            None => left_out(cell.program, head.len()),
         });
-        quartiles(ratios.collect())
-            .map_or("-".to_owned(), |[low, middle, high]| format!("{middle:.3} ({low:.3}-{high:.3})"))
-    };
-    println!("\none query in flight, µs, {asked} round trips each, {} lost", 2 * asked - echoes.len() - replies.len());
-    println!("{:<8} {:>9} {:>9}  {:^21}", "", "echo", server, "ratio (quartiles)");
-    for percent in [50, 99] {
-        let micros = |times: &[Duration]| percentile(times.to_vec(), percent).unwrap_or(f64::NAN);
-        println!("p{percent:<7} {:>9.1} {:>9.1}  {:^21}", micros(&echoes), micros(&replies), ratio(percent));
+    }
+    Table { title: String::new(), head, lines, notes: Vec::new() }
+}
+
+/// Percentiles are over all queries of all rounds, ratios over pairs of rounds.
+fn line(program: &str, percentiles: &[f64], rounds: &[&Trips], ratio: impl Fn(f64) -> String) -> Vec<String> {
+    let times: Vec<_> = rounds.iter().flat_map(|trips| &trips.times).copied().collect();
+    let mut cells = vec![program.to_owned()];
+    for &percent in percentiles {
+        cells.extend([figure(Some(percentile(times.clone(), percent)), 1), ratio(percent)]);
+    }
+    let lost = rounds.iter().map(|trips| trips.lost()).sum::<usize>();
+    cells.extend([figure(median(rounds.iter().filter_map(|trips| trips.cost())), 2), lost.to_string()]);
+    cells
+}
+
+fn left_out(program: &str, columns: usize) -> Vec<String> {
+    let mut cells = vec![NOTHING.to_owned(); columns];
+    program.clone_into(&mut cells[0]);
+    cells
+}
+
+/// A median with its quartiles.
+pub fn spread(quartiles: Option<Quartiles>) -> String {
+    match quartiles {
+        Some(Quartiles { middle, .. }) if !middle.is_finite() => NOTHING.to_owned(),
+        Some(Quartiles { low, middle, high }) if middle < 10.0 => format!("{middle:.3} ({low:.3}-{high:.3})"),
+        Some(Quartiles { low, middle, high }) => format!("{middle:.1} ({low:.1}-{high:.1})"),
+        None => NOTHING.to_owned(),
     }
 }
 
-/// Right replies a second.
-fn rate(round: &Round) -> f64 {
-    round.replies as f64 / round.wall.as_secs_f64()
+/// A number, if it is one.
+pub fn figure(value: Option<f64>, decimals: usize) -> String {
+    match value {
+        Some(value) if value.is_infinite() => "lost".to_owned(),
+        Some(value) if value.is_finite() => format!("{value:.decimals$}"),
+        _ => NOTHING.to_owned(),
+    }
 }
 
-/// Share of the time in which the server's core worked for it.
-fn share(round: &Round) -> Option<f64> {
-    Some(round.cpu?.as_secs_f64() / round.wall.as_secs_f64())
+/// A whole number in groups of three digits.
+pub fn thousands(value: Option<f64>, before: &str) -> String {
+    let Some(value) = value else { return NOTHING.to_owned() };
+    let digits = format!("{value:.0}");
+    let mut text = before.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
-/// The server's CPU time for each reply, in microseconds.
-fn cost(round: &Round) -> Option<f64> {
-    Some(round.cpu?.as_secs_f64() * 1e6 / round.replies as f64)
-}
-
-/// The lower quartile, the median and the upper quartile.
-fn quartiles(mut values: Vec<f64>) -> Option<[f64; 3]> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some([1, 2, 3].map(|quarter| {
-        let (below, between) = (last * quarter / 4, (last * quarter % 4) as f64 / 4.0);
-        let above = values[(below + 1).min(last)];
-        values[below] + between * (above - values[below])
-    }))
-}
-
-/// In microseconds.
-fn percentile(mut times: Vec<Duration>, percent: usize) -> Option<f64> {
-    times.sort_unstable();
-    let rank = (times.len() * percent).div_ceil(100).checked_sub(1)?;
-    times.get(rank).map(|time| time.as_secs_f64() * 1e6)
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
 }

@@ -1,49 +1,50 @@
-//! The programs under load, each a child process with a core of its own: the echo, the resolver for misses, and phzd
-//! with a configuration made for the occasion.
+//! Processes under load, each with a core of its own: a program, the echo, the resolver for misses.
 
 use std::error::Error;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use tempfile::TempDir;
 
-use crate::latency::Single;
-use crate::questions::{ENDPOINT, Expected, NAMES, Questions, bucket};
-use crate::{echo, upstream};
+use crate::window::Core;
+use crate::{echo, tcp_echo, upstream};
 
-/// How long phzd may take from its start to its first right answer.
-const START: Duration = Duration::from_secs(10);
-
-/// The two cores a run needs.
+/// The cores of a run.
 #[derive(Clone, Copy)]
 pub struct Cores {
     /// The measured server's.
     pub server: usize,
     /// The generator's, and the resolver's beside it.
     pub load: usize,
+    /// Two more, where there are.
+    pub spare: Option<[usize; 2]>,
 }
 
 impl Cores {
-    /// The first two cores this process may use, if it may use two.
+    /// The first cores this process may use, if it may use two.
     pub fn available() -> nix::Result<Option<Cores>> {
         let allowed = sched_getaffinity(Pid::this())?;
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
-        Ok(cores.next().zip(cores.next()).map(|(server, load)| Cores { server, load }))
+        let mut two = || cores.next().zip(cores.next());
+        let first = two();
+        let spare = two().map(|(one, other)| [one, other]);
+        Ok(first.map(|(server, load)| Cores { server, load, spare }))
     }
 }
 
-/// Keeps the calling thread, and every child it starts from now on, on one core.
-pub fn stay_on(core: usize) -> nix::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &cores)
+/// Keeps the calling thread, and every child it starts from now on, on these cores.
+pub fn stay_on(cores: &[usize]) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    cores.iter().try_for_each(|&core| set.set(core))?;
+    sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 /// A program that answers, ended when this is dropped.
@@ -51,13 +52,14 @@ pub struct Server {
     /// Where it answers.
     pub address: SocketAddr,
     process: Option<Pid>,
+    core: Option<usize>,
     child: Option<Child>,
     /// Its configuration, kept while it runs.
-    _directory: Option<TempDir>,
+    _folder: Option<TempDir>,
 }
 
 impl Server {
-    /// The UDP echo, on `core`.
+    /// The echo, UDP and TCP, on `core`.
     pub fn echo(core: usize) -> Result<Server, Box<dyn Error>> {
         Server::own(Role::Echo, core, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -71,52 +73,46 @@ impl Server {
     fn own(role: Role, core: usize, address: SocketAddr) -> Result<Server, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--serve", role.name(), "--at", &address.to_string()]).stdout(Stdio::piped());
-        stay_on(core)?;
+        stay_on(&[core])?;
         let mut child = command.spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("a child without output")?).read_line(&mut line)?;
         let address = line.trim().parse().map_err(|_| format!("the {} did not start", role.name()))?;
-        Ok(Server::child(address, child, None))
-    }
-
-    /// The phzd built with this bench, on `core`, forwarding to `resolver`. Returns once it answers.
-    pub fn phzd(core: usize, resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
-        let directory = tempfile::tempdir()?;
-        let address = free_port()?;
-        let file = directory.path().join("phzd.toml");
-        std::fs::write(&file, configuration(address, resolver))?;
-        stay_on(core)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_phzd"));
-        command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn()?;
-        let mut server = Server::child(address, child, Some(directory));
-        let (mut questions, begin) = (Questions::buckets(), Instant::now());
-        while Single::new(address)?.ask(&mut questions, Expected::PRIVATE).is_none() {
-            if let Some(status) = server.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                return Err(format!("phzd ended before it answered: {status}").into());
-            }
-            if begin.elapsed() > START {
-                return Err(format!("phzd gave no right answer within {START:?}").into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
+        Ok(Server::child(address, core, child, None))
     }
 
     /// A server that runs already. Without `process` its CPU time stays unknown.
     pub fn running(address: SocketAddr, process: Option<i32>) -> Server {
-        Server { address, process: process.map(Pid::from_raw), child: None, _directory: None }
+        Server { address, process: process.map(Pid::from_raw), core: None, child: None, _folder: None }
     }
 
-    fn child(address: SocketAddr, child: Child, directory: Option<TempDir>) -> Server {
+    /// A process started for the occasion on `core`, its configuration in `folder`.
+    pub fn child(address: SocketAddr, core: usize, child: Child, folder: Option<TempDir>) -> Server {
         let process = i32::try_from(child.id()).ok().map(Pid::from_raw);
-        Server { address, process, child: Some(child), _directory: directory }
+        Server { address, process, core: Some(core), child: Some(child), _folder: folder }
     }
 
-    /// CPU time of all its threads so far, to the nanosecond: /proc counts in hundredths of a second, too coarse here.
-    pub fn cpu(&self) -> Option<Duration> {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
+    }
+
+    /// What it has had of its core so far.
+    pub fn core(&self) -> Core {
+        Core { busy: self.busy(), idle: self.core.and_then(idle) }
+    }
+
+    /// CPU time of all its threads, to the nanosecond: /proc counts in hundredths of a second, too coarse here.
+    fn busy(&self) -> Option<Duration> {
         let clock = ClockId::pid_cpu_clock_id(self.process?).ok()?;
         clock_gettime(clock).ok().map(Duration::from)
+    }
+
+    /// Its resident memory in octets.
+    pub fn resident(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 }
 
@@ -148,19 +144,34 @@ impl Role {
     /// Serves on `address` until its parent ends.
     pub fn serve(self, address: SocketAddr) -> Result<(), Box<dyn Error>> {
         set_pdeathsig(Signal::SIGKILL)?;
+        let address = if address.port() == 0 { free_port()? } else { address };
         let socket = echo::door(address)?;
-        println!("{}", socket.local_addr()?);
+        let listener = tcp_echo::door(address)?;
+        println!("{address}");
         std::io::stdout().flush()?;
         let error = match self {
-            Role::Echo => echo::serve(&socket, echo::echo),
+            Role::Echo => {
+                std::thread::spawn(move || tcp_echo::serve(&listener));
+                echo::serve(&socket, echo::echo)
+            }
             Role::Resolver => echo::serve(&socket, upstream::answer),
         };
         Err(error.into())
     }
 }
 
+/// How long a core has had nothing to do, in ticks of the kernel's: good for a sum over rounds.
+fn idle(core: usize) -> Option<Duration> {
+    let ticks = u32::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
+    // Behind the times of users, nice ones and the system.
+    let idle: u32 = line.split(' ').nth(3)?.parse().ok()?;
+    Some(Duration::from_secs(1) * idle / ticks)
+}
+
 /// A port of 127.0.0.1 that is free for UDP and TCP at this moment.
-fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
+pub fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
     for _ in 0..100 {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         if UdpSocket::bind(address).is_ok() {
@@ -168,43 +179,4 @@ fn free_port() -> Result<SocketAddr, Box<dyn Error>> {
         }
     }
     Err("no port of 127.0.0.1 is free for both UDP and TCP".into())
-}
-
-/// The smallest useful configuration with many buckets. All clients here are loopback ones; `vpc.self` says that they
-/// count as a host of the private subnet.
-fn configuration(listen: SocketAddr, resolver: SocketAddr) -> String {
-    let names = (0..NAMES).map(|index| format!("{:?}", bucket(index))).collect::<Vec<_>>().join(", ");
-    format!(
-        r#"
-[server]
-listen = ["{listen}"]
-udp-threads = 1
-
-[vpc]
-region = "ap-northeast-1"
-cidrs = ["127.0.0.0/16"]
-self = "127.0.1.1"
-resolvers = ["{resolver}"]
-
-# The resolver is no VPC's, and its limit not what is measured.
-[upstream]
-packets-per-second = 0
-
-[cache]
-size-mb = 64
-
-[[subnet]]
-name = "private"
-cidr = "127.0.1.0/24"
-
-[[endpoint]]
-name = "s3"
-addresses = ["{ENDPOINT}"]
-
-[[bucket]]
-names = [{names}]
-endpoint = "s3"
-allow = ["private"]
-"#
-    )
 }

@@ -26,6 +26,8 @@ mod generator;
 mod questions;
 #[path = "../../benches/load/upstream.rs"]
 mod upstream;
+#[path = "../../benches/load/window.rs"]
+mod window;
 
 use std::process::ExitCode;
 

@@ -6,12 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::SERVED_AT;
-use crate::generator::{Generator, Idle, Round};
+use crate::generator::{Generator, Idle, Load as _};
 use crate::lab::{Host, Lab, Outcome};
 use crate::programs::{Running, Wish};
-use crate::questions::{Expected, Questions};
+use crate::questions::{Client, Expected, Questions, Work};
 use crate::rows::Trial;
 use crate::table::{Measure, Must};
+use crate::window::{Core, Round};
 use crate::{echo, upstream};
 
 /// The resolver's address, on the forwarder's own host: the way there is to cost nothing.
@@ -43,10 +44,13 @@ pub fn row(trial: Trial) -> Outcome<Vec<Measure>> {
 
 fn rounds(lab: &Lab, program: &Running, count: u32) -> Outcome<Vec<Measure>> {
     let rounds = lab.inside(Host::Forwarder, || {
-        let mut generator = Generator::new(SERVED_AT, Questions::fresh(), Expected::PUBLIC, Idle::Sleep)?;
-        (0..count).map(|_| generator.round(ROUND, || program.cpu())).collect::<std::io::Result<Vec<Round>>>()
+        let work = Work { client: Client::Private, questions: Questions::fresh(), expected: Expected::PUBLIC };
+        let mut generator = Generator::new(SERVED_AT, work, Idle::Sleep)?;
+        (0..count)
+            .map(|_| generator.round(ROUND, &|| Core { busy: program.cpu(), idle: None }))
+            .collect::<std::io::Result<Vec<Round>>>()
     })??;
-    let busy = |round: &Round| round.cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64() / round.wall.as_secs_f64());
+    let busy = |round: &Round| round.core.busy.map_or(f64::NAN, |cpu| cpu.as_secs_f64() / round.wall.as_secs_f64());
     let median = |value: &dyn Fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
