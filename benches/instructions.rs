@@ -4,7 +4,8 @@
 //! with many, so that everything but the queries cancels out. The figures hardly depend on what else the machine does;
 //! on the compiler and the C library they do a little, and on the random keys of hash tables hardly: hence [`MARGIN`].
 //!
-//! What each kind took when somebody last looked stands in `benches/instructions.txt`; `BLESS=1` writes it anew.
+//! What each kind took when somebody last looked stands in `benches/instructions.txt`; `BLESS=1` writes it anew. With
+//! `show CASE` it tells where the instructions of one kind go.
 #![forbid(unsafe_code)]
 
 #[path = "../tests/hot_path/path.rs"]
@@ -26,6 +27,8 @@ const MARGIN: u64 = 12;
 const WORTH_NOTING: u64 = 5;
 /// Queries of the run that counts.
 const QUERIES: u64 = 2000;
+/// Queries of the run that shows where they go: the start is nothing beside them.
+const QUERIES_SHOWN: u64 = 100_000;
 /// The word by which this program is told to be the one that is counted.
 const ASK: &str = "ask";
 
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match &*arguments {
         [word, name, queries, ..] if word == ASK => ask(name, queries),
+        [word, name, ..] if word == "show" => show(name),
         _ => judge(),
     };
     done.map_or_else(
@@ -63,8 +67,8 @@ fn ask(name: &str, queries: &str) -> Result<(), Failure> {
 /// Counts every kind, and compares.
 fn judge() -> Result<(), Failure> {
     let cases = cases();
-    let start = counted(cases.first().ok_or("no case")?, 0)?;
-    let took = |case| Ok((counted(case, QUERIES)?.saturating_sub(start) + QUERIES / 2) / QUERIES);
+    let start = counted(cases.first().ok_or("no case")?.name, 0)?;
+    let took = |case: &Case| Ok((counted(case.name, QUERIES)?.saturating_sub(start) + QUERIES / 2) / QUERIES);
     let taken = cases.iter().map(took).collect::<Result<Vec<u64>, Failure>>()?;
     if env::var_os("BLESS").is_some() {
         return Ok(fs::write(FIGURES, table(&cases, &taken)?)?);
@@ -89,15 +93,30 @@ fn judge() -> Result<(), Failure> {
     if too_many == 0 { Ok(()) } else { Err(format!("{too_many} kinds of query take too many instructions").into()) }
 }
 
-/// Instructions of this program from start to end, with so many queries.
-fn counted(case: &Case, queries: u64) -> Result<u64, Failure> {
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-    command.arg(env::current_exe()?).args([ASK, case.name, &queries.to_string()]).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("valgrind: {error} (`make tools` installs it)"))?;
-    let told = String::from_utf8_lossy(&output.stderr);
+/// Instructions of this program from start to end, with so many queries of the case called `name`.
+fn counted(name: &str, queries: u64) -> Result<u64, Failure> {
+    let told = callgrind(name, queries, "/dev/null")?;
     let count = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    count.filter(|_| output.status.success()).ok_or_else(|| format!("{}: valgrind says\n{told}", case.name).into())
+    count.ok_or_else(|| format!("{name}: valgrind says\n{told}").into())
+}
+
+/// Prints which functions a case's instructions are in.
+fn show(name: &str) -> Result<(), Failure> {
+    let profile = concat!(env!("CARGO_TARGET_TMPDIR"), "/callgrind.out");
+    callgrind(name, QUERIES_SHOWN, profile)?;
+    println!("{QUERIES_SHOWN} times {name}, and one start");
+    let shown = Command::new("callgrind_annotate").args(["--inclusive=yes", "--auto=no", profile]).status()?;
+    if shown.success() { Ok(()) } else { Err("callgrind_annotate failed".into()) }
+}
+
+/// Runs this program under callgrind; returns what that says at the end.
+fn callgrind(name: &str, queries: u64, profile: &str) -> Result<String, Failure> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", &format!("--callgrind-out-file={profile}")]);
+    command.arg(env::current_exe()?).args([ASK, name, &queries.to_string()]).stdin(Stdio::null());
+    let output = command.output().map_err(|error| format!("valgrind: {error} (`make tools` installs it)"))?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(told) } else { Err(format!("{name}: valgrind says\n{told}").into()) }
 }
 
 fn table(cases: &[Case], taken: &[u64]) -> Result<String, Failure> {
