@@ -11,13 +11,17 @@ mod path;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
+use arc_swap::ArcSwap;
+use criterion::{BenchmarkId, Criterion, SamplingMode};
 use path::{Hall, cases, query};
 use phzd::config::Config;
+use phzd::metrics::Registry;
 use phzd::policy::Policy;
-use phzd::responder::Outcome;
+use phzd::responder::{Outcome, Responder};
+use phzd::upstream::Upstream;
 use phzd::wire::Transport;
 
 /// How many subnets or buckets a query meets.
@@ -53,16 +57,13 @@ fn each_kind(criterion: &mut Criterion) {
 /// A private answer, for clients of as many subnets.
 fn as_subnets_grow(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("subnets");
-    let packet = query(&host(0), 1);
+    let (packet, now, mut out) = (query(&host(0), 1), Instant::now(), [0; 512]);
     for subnets in TABLES {
-        let mut hall = Hall::of(parsed(&configuration(subnets, 1)));
-        let mut clients = spread(subnets).map(|subnet| SocketAddr::new(first_of(subnet).into(), 4242)).cycle();
+        let mut made = None;
+        let mut clients = spread(subnets).map(client_in).cycle();
         group.bench_function(BenchmarkId::from_parameter(subnets), |bencher| {
-            bencher.iter_batched(
-                || clients.next().expect("it goes round"),
-                |client| answered(&hall.respond(&packet, client, Transport::Udp)),
-                BatchSize::SmallInput,
-            );
+            let responder = made.get_or_insert_with(|| responder(&configuration(subnets, 1)));
+            bencher.iter(|| ask(responder, &packet, clients.next().expect("it goes round"), now, &mut out));
         });
     }
 }
@@ -70,45 +71,47 @@ fn as_subnets_grow(criterion: &mut Criterion) {
 /// A private answer, for the names of as many buckets.
 fn as_buckets_grow(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("buckets");
-    let client = SocketAddr::new(first_of(0).into(), 4242);
+    let (client, now, mut out) = (client_in(0), Instant::now(), [0; 512]);
     for buckets in TABLES {
-        let mut hall = Hall::of(parsed(&configuration(1, buckets)));
+        let mut made = None;
         let packets: Vec<_> = spread(buckets).map(|bucket| query(&host(bucket), 1)).collect();
         let mut packets = packets.iter().cycle();
         group.bench_function(BenchmarkId::from_parameter(buckets), |bencher| {
-            bencher.iter_batched(
-                || packets.next().expect("it goes round"),
-                |packet| answered(&hall.respond(packet, client, Transport::Udp)),
-                BatchSize::SmallInput,
-            );
+            let responder = made.get_or_insert_with(|| responder(&configuration(1, buckets)));
+            bencher.iter(|| ask(responder, packets.next().expect("it goes round"), client, now, &mut out));
         });
     }
 }
 
 /// Reading a configuration, and making a policy of it.
 fn configurations(criterion: &mut Criterion) {
-    for (what, subnets_and_buckets) in
-        [("subnets", (|size| (size, 1)) as fn(u32) -> (u32, u32)), ("buckets", |size| (1, size))]
-    {
-        for size in CONFIGURATIONS {
-            let (subnets, buckets) = subnets_and_buckets(size);
+    let mut group = criterion.benchmark_group("configuration");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for size in CONFIGURATIONS {
+        for (what, subnets, buckets) in [("subnets", size, 1), ("buckets", 1, size)] {
             let text = configuration(subnets, buckets);
             let config = parsed(&text);
-            let mut group = criterion.benchmark_group(format!("{what} of a configuration"));
-            group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(size.into()));
-            group.bench_function(BenchmarkId::new("parse", size), |bencher| {
+            group.bench_function(format!("{what}/{size}/parse"), |bencher| {
                 bencher.iter_with_large_drop(|| parsed(black_box(&text)));
             });
-            group.bench_function(BenchmarkId::new("policy", size), |bencher| {
+            group.bench_function(format!("{what}/{size}/compile"), |bencher| {
                 bencher.iter_with_large_drop(|| Policy::new(black_box(&config)));
             });
         }
     }
 }
 
-fn answered(outcome: &Outcome) -> usize {
-    let &Outcome::Reply(length) = outcome else { panic!("there is an answer at once") };
-    length
+/// Asks what is answered at once; the reply is in `out`.
+fn ask(responder: &mut Responder, packet: &[u8], client: SocketAddr, now: Instant, out: &mut [u8]) {
+    let outcome = responder.respond(packet, client, Transport::Udp, now, out);
+    assert!(matches!(outcome, Outcome::Reply(_)), "{outcome:?}");
+}
+
+/// The hall of a configuration.
+fn responder(text: &str) -> Responder {
+    let config = parsed(text);
+    let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
+    Responder::new(policy, Arc::new(Upstream::new(&config)), Registry::default())
 }
 
 /// Some numbers below `most`, from all over.
@@ -120,7 +123,7 @@ fn parsed(text: &str) -> Config {
     Config::parse("phzd.toml", text).expect("a configuration without a mistake").0
 }
 
-/// A configuration of so many subnets, all of them allowed all of so many buckets.
+/// A configuration of so many subnets and buckets, each bucket for every client.
 fn configuration(subnets: u32, buckets: u32) -> String {
     let mut text = String::from(
         "[vpc]\nregion = \"ap-northeast-1\"\ncidrs = [\"10.0.0.0/8\"]\nself = \"10.0.0.1\"\n\
@@ -136,6 +139,11 @@ fn configuration(subnets: u32, buckets: u32) -> String {
     }
     text.push_str("]\n");
     text
+}
+
+/// A client in a subnet.
+fn client_in(subnet: u32) -> SocketAddr {
+    SocketAddr::new(first_of(subnet).into(), 4242)
 }
 
 /// The first address of a subnet: one of 2^20 blocks of sixteen.

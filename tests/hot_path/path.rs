@@ -155,7 +155,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// The hall with a cache that knows the public names of [`cases`].
+/// The hall, and all that a query is judged by.
 pub struct Hall {
     responder: Responder,
     now: Instant,
@@ -164,30 +164,25 @@ pub struct Hall {
 }
 
 impl Hall {
-    /// The hall in which every case gets what it expects.
+    /// The hall in which every one of [`cases`] gets what it expects: its cache knows their public names.
     pub fn new() -> Self {
-        let (config, _) = Config::parse("phzd.toml", CONFIG).expect("a configuration without a mistake");
-        Self::of(config)
-    }
-
-    /// The hall of another configuration, with the same cache.
-    pub fn of(mut config: Config) -> Self {
+        let (mut config, _) = Config::parse("phzd.toml", CONFIG).expect("a configuration without a mistake");
         config.cache.bytes = 1 << 20;
         let upstream = Arc::new(Upstream::new(&config));
         let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
         let responder = Responder::new(policy, Arc::clone(&upstream), Registry::default());
         let mut hall = Self { responder, now: Instant::now(), out: vec![0; 65_535] };
         let mut forwarder = Forwarder::new(upstream, [7; 32]);
+        let below = |name: &str, kind| query(&format!("{name}.example.com"), kind);
         for (name, kind, said) in public_names() {
-            hall.learn(&mut forwarder, &query(&format!("{name}.example.com"), kind), &said);
+            hall.learn(&mut forwarder, &below(name, kind), &said);
         }
         hall.now += Duration::from_secs(2);
-        hall.lose(&mut forwarder, &["stale", "lost"].map(|name| query(&format!("{name}.example.com"), kind::A)));
+        hall.lose(&mut forwarder, &["stale", "lost"].map(|name| below(name, kind::A)));
         hall
     }
 
-    /// What becomes of a packet.
-    pub fn respond(&mut self, packet: &[u8], client: SocketAddr, transport: Transport) -> Outcome {
+    fn respond(&mut self, packet: &[u8], client: SocketAddr, transport: Transport) -> Outcome {
         self.responder.respond(packet, client, transport, self.now, &mut self.out)
     }
 
