@@ -24,6 +24,10 @@ const CONFIG: &str = r#"
     [[subnet]]
     name = "private-a"
     cidr = ["172.31.1.0/24", "2001:db8::/64"]
+    [[subnet]]
+    name = "v6-only"
+    cidr = "2001:db8:0:6::/64"
+    dns64 = true
     [[endpoint]]
     name = "one"
     addresses = ["172.31.1.152"]
@@ -51,6 +55,8 @@ const CONFIG: &str = r#"
     [[zone]]
     name = "internal.example"
     records = [
+        { name = "in", type = "CNAME", values = ["db"] },
+        { name = "out", type = "CNAME", values = ["www.example.com."] },
         { name = "db", type = "A", values = ["172.31.1.20"] },
         { name = "*.web", type = "A", values = ["172.31.1.21", "172.31.1.22"] },
     ]
@@ -58,12 +64,13 @@ const CONFIG: &str = r#"
 
 /// Below it stand the buckets.
 const S3: &str = "s3.ap-northeast-1.amazonaws.com";
-/// A client that the buckets are for, the same over IPv6, one on this host, one that they are not for, and one that may
-/// not ask.
+/// A client that the buckets are for, the same over IPv6, one on this host, one that they are not for, one with IPv6
+/// alone, and one that may not ask.
 const PRIVATE: &str = "172.31.1.7:4242";
 const PRIVATE_V6: &str = "[2001:db8::7]:4242";
 const HERE: &str = "127.0.0.1:4242";
 const PUBLIC: &str = "172.31.0.7:4242";
+const V6_ONLY: &str = "[2001:db8:0:6::7]:4242";
 const STRANGER: &str = "192.0.2.7:4242";
 
 /// Seconds.
@@ -133,11 +140,15 @@ pub fn cases() -> Vec<Case> {
         Case::new("private, dropped for others", PUBLIC, bucket("dropped", A), Drop),
         Case::new("zone A", PRIVATE, query("db.internal.example", A), Reply(0, 1)),
         Case::new("zone A, wildcard", PRIVATE, query("a.web.internal.example", A), Reply(0, 2)),
+        Case::new("zone AAAA made of A", V6_ONLY, query("db.internal.example", AAAA), Reply(0, 1)),
+        Case::new("zone A, by its CNAME", PRIVATE, query("in.internal.example", A), Reply(0, 2)),
+        Case::new("zone A, by a cached CNAME", PRIVATE, public("into-zone", A), Reply(0, 2)),
         Case::new("zone NXDOMAIN", PRIVATE, query("nobody.internal.example", A), Reply(3, 0)),
         Case::new("hit A", PRIVATE, public("www", A), Reply(0, 1)),
         Case::new("hit A, EDNS", PRIVATE, with_edns(public("www", A)), Reply(0, 1)),
         Case { transport: Transport::Tcp, ..over_tcp },
         Case::new("hit A, two CNAMEs", PRIVATE, public("chain", A), Reply(0, 4)),
+        Case::new("hit A, by a zone's CNAME", PRIVATE, query("out.internal.example", A), Reply(0, 2)),
         Case::new("hit A, truncated", PRIVATE, public("large", A), Reply(0, 0)),
         Case::new("hit A, stale", PRIVATE, public("stale", A), Reply(0, 1)),
         Case::new("hit AAAA", PRIVATE, public("www", AAAA), Reply(0, 1)),
@@ -261,11 +272,15 @@ fn public_names() -> Vec<(&'static str, u16, Said)> {
         record(second, A, HOUR, &[192, 0, 2, 1]),
         record(second, A, HOUR, &[192, 0, 2, 2]),
     ];
+    // What stands at its end is left out for whoever has the zone.
+    let zone = b"\x02db\x08internal\x07example\x00";
+    let into_zone = [record(asked, CNAME, HOUR, zone), record(zone, A, HOUR, &[192, 0, 2, 1])];
     // More than a datagram takes.
     let large = (0..100).map(|number| record(asked, A, HOUR, &[192, 0, 2, number]));
     vec![
         ("www", A, answer(1, record(asked, A, HOUR, &[192, 0, 2, 1]))),
         ("chain", A, answer(4, chain.concat())),
+        ("into-zone", A, answer(2, into_zone.concat())),
         ("large", A, answer(100, large.flatten().collect())),
         ("stale", A, answer(1, record(asked, A, 1, &[192, 0, 2, 1]))),
         ("www", AAAA, answer(1, record(asked, AAAA, HOUR, &[0x20; 16]))),
