@@ -9,15 +9,15 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 nft:nftables openssl:openssl curl:curl \
-	kill:procps
+	kill:procps valgrind:valgrind
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test tools lab faults bench buckets lint check build install
+.PHONY: help demo test instructions tools lab faults bench buckets micro lint check build install
 
 help:     ## this list
-	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo:     ## show what phzd does: no root, no AWS, ends with Ctrl-C
 	@cargo run --quiet -- demo
@@ -27,6 +27,10 @@ test: tools ## every test, after installing what they need (as root, on Debian a
 	@if [ -z "$${PHZD_LAB:-}" ] && [ "$$(id -u)" = 0 ] && [ -z "$$($(MISSING))" ]; then export PHZD_LAB=required; fi
 	if [ "$${PHZD_LAB:-}" != required ]; then echo 'make test: the lab of network namespaces skips where it cannot run'; fi
 	cargo test
+
+# BLESS=1 writes down what they take now.
+instructions: tools ## no kind of query takes more instructions than it did; builds what is released
+	cargo bench --bench instructions
 
 tools:    ## install the programs that the tests use
 	@programs=$$($(MISSING))
@@ -54,6 +58,9 @@ faults:   ## what clients see when resolvers fail, beside other programs; needs 
 
 bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and ten minutes
 	cargo bench --bench load -- $(BENCH)
+
+micro:    ## what a query costs inside, and a configuration to read, as tables grow; two minutes
+	cargo bench --bench micro -- $(MICRO)
 
 buckets:  ## time to the first answer and memory, from 10 buckets to 1,000,000
 	cargo bench --bench buckets

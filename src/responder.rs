@@ -2,7 +2,7 @@
 //! bytes out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
@@ -147,7 +147,7 @@ impl Hall<'_> {
             Decoded::Drop => return Outcome::of(self.silent()),
         };
         let Some(who) = self.policy.clients().identify(client.ip()) else {
-            return Outcome::of(self.error(query, transport, &prohibited(), out));
+            return Outcome::of(self.error(query, transport, prohibited(), out));
         };
         if let Some(code) = unserved {
             return Outcome::of(self.error(query, transport, &Answer::empty(code), out));
@@ -176,7 +176,7 @@ impl Hall<'_> {
         let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::of(self.silent()) };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
         let Some(who) = self.policy.clients().identify(client.ip()) else {
-            return Outcome::of(self.error(&query, transport, &prohibited(), out));
+            return Outcome::of(self.error(&query, transport, prohibited(), out));
         };
         match self.follow(&Asking { query: &query, who, transport }, chain, Some(hit), now, out) {
             Course::Ended(written) => Outcome::of(written),
@@ -191,7 +191,7 @@ impl Hall<'_> {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
-        self.write(&query, pending.transport, &overloaded(), Placement::FRESH, out).unwrap_or(0)
+        self.write(&query, pending.transport, overloaded(), Placement::FRESH, out).unwrap_or(0)
     }
 
     /// What this thread counts.
@@ -432,19 +432,25 @@ impl Hall<'_> {
     }
 }
 
-/// For a client that may not ask.
-fn prohibited() -> Answer {
-    Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::PROHIBITED, "this client may not ask"))
+/// For a client that may not ask. Made once: whoever sends us a flood of what is refused costs no memory.
+fn prohibited() -> &'static Answer {
+    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
+        Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::PROHIBITED, "this client may not ask"))
+    });
+    &ANSWER
+}
+
+/// For a query that finds no place to wait. Made once, for the same reason.
+fn overloaded() -> &'static Answer {
+    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
+        Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting"))
+    });
+    &ANSWER
 }
 
 /// For a probe of ours that came back.
 fn looping() -> Answer {
     Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::OTHER, "a forwarding loop"))
-}
-
-/// For a query that finds no place to wait.
-fn overloaded() -> Answer {
-    Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting"))
 }
 
 /// For a chain of CNAMEs and an answer that do not fit into one message.

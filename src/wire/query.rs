@@ -210,7 +210,8 @@ impl<'a> Query<'a> {
 
     /// The same query with nothing in it but what a reply depends on: header, question, and an OPT without options.
     pub fn essentials(&self) -> Box<[u8]> {
-        let mut packet = Vec::with_capacity(self.head().len() + 11);
+        // As long as it will be, so that it need not be moved to be boxed.
+        let mut packet = Vec::with_capacity(self.head().len() + self.edns.map_or(0, |_| 11));
         packet.extend(self.head());
         if let Some(count) = packet.get_mut(10..HEADER) {
             count.copy_from_slice(&u16::from(self.edns.is_some()).to_be_bytes());
