@@ -103,7 +103,7 @@ fn configurations(criterion: &mut Criterion) {
 
 /// Asks what is answered at once; the reply is in `out`.
 fn ask(responder: &mut Responder, packet: &[u8], client: SocketAddr, now: Instant, out: &mut [u8]) {
-    let outcome = responder.respond(packet, client, Transport::Udp, now, out);
+    let outcome = responder.enter().respond(packet, client, Transport::Udp, now, out);
     assert!(matches!(outcome, Outcome::Reply(_)), "{outcome:?}");
 }
 
