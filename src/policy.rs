@@ -7,6 +7,7 @@ use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::{Endpoints, Present};
 use crate::upstream::Route;
+use crate::wire::name::NameRef;
 use crate::wire::query::{Folded, name_asked};
 use crate::zone::table::{Holder, Table};
 use crate::zone::{Found, Standard, Zone};
@@ -95,10 +96,10 @@ impl Policy {
         }
     }
 
-    /// Who decides about `name` (wire form, lower case) for `client`: the longest name that exists for it, and at one
+    /// Who decides about `name` for `client`: the longest name that exists for it, and at one
     /// name the rule, then the zone that is for the client, then the first that tells others something. `endpoints` is how
     /// its endpoints stand now.
-    pub fn decide(&self, name: &[u8], client: Client, endpoints: &Present) -> Decision<'_> {
+    pub fn decide(&self, name: NameRef<'_>, client: Client, endpoints: &Present) -> Decision<'_> {
         for (apex, holders) in self.names.above(name) {
             let mut denied = None;
             for holder in holders {
@@ -111,7 +112,7 @@ impl Policy {
                 };
                 let Some(zone) = zone else { continue };
                 let away = |endpoint| endpoints.is_away(endpoint);
-                let Some(found) = zone.find(name, apex, away) else { continue };
+                let Some(found) = zone.find(name.as_wire(), apex, away) else { continue };
                 if self.clients.admits(zone.audience, client) {
                     return Decision::Zone { zone, apex, found };
                 }

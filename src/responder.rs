@@ -2,6 +2,7 @@
 //! bytes out.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::metrics::{Counts, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
+use crate::wire::name::NameRef;
 use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
@@ -30,7 +32,7 @@ pub enum Outcome {
 
 impl Outcome {
     fn of(written: Written) -> Self {
-        written.map_or(Self::Drop, Self::Reply)
+        written.map_or(Self::Drop, |length| Self::Reply(length.get()))
     }
 }
 
@@ -191,7 +193,7 @@ impl Hall<'_> {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
-        self.write(&query, pending.transport, overloaded(), Placement::FRESH, out).unwrap_or(0)
+        self.write(&query, pending.transport, overloaded(), Placement::FRESH, out).map_or(0, NonZeroUsize::get)
     }
 
     /// What this thread counts.
@@ -217,9 +219,9 @@ impl Chain {
         self.links.is_empty()
     }
 
-    /// The name that it has come to, wire form, lower case.
-    fn name<'a>(&'a self, query: &'a Query<'_>) -> &'a [u8] {
-        self.links.last().map_or(query.name(), |last| last.target.as_wire())
+    /// The name that it has come to.
+    fn name<'a>(&'a self, query: &Query<'a>) -> NameRef<'a> {
+        self.links.last().map_or(query.whole_name(), |last| last.target.as_ref())
     }
 
     /// Adds `more`; `false` if the chain is too long then, or goes round.
@@ -243,9 +245,9 @@ struct Asking<'a> {
     transport: Transport,
 }
 
-/// Octets of the reply that is written, or none where there is to be none. It is small, unlike an [`Outcome`], and is
+/// Octets of the reply that is written, or none where there is to be none. It is one word, unlike an [`Outcome`], and is
 /// handed up through several calls.
-type Written = Option<usize>;
+type Written = Option<NonZeroUsize>;
 
 /// Where a query has come to.
 enum Course {
@@ -354,7 +356,7 @@ impl Hall<'_> {
         if chain.is_empty() && self.upstream.loops.is_probe(query.name()) {
             return Step::Ended(self.error(asking.query, asking.transport, &looping(), out));
         }
-        let asked = Asked { name: chain.name(query), ..Asked::by(query) };
+        let asked = Asked { name: chain.name(query).as_wire(), ..Asked::by(query) };
         if let Some(hit) = self.upstream.cached(route, asked, now) {
             if chain.is_empty() {
                 self.counts.hits.add(1);
@@ -371,7 +373,7 @@ impl Hall<'_> {
     fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
         let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
-            let decision = self.policy.decide(alias.target.as_wire(), asking.who, &self.endpoints);
+            let decision = self.policy.decide(alias.target.as_ref(), asking.who, &self.endpoints);
             !matches!(decision, Decision::Route(_))
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {
@@ -406,9 +408,7 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Written {
         let length = answer.write(query, place, query.limit(transport), out);
-        if length == 0 {
-            return self.silent();
-        }
+        let Some(length) = NonZeroUsize::new(length) else { return self.silent() };
         if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             self.counts.truncated.add(1);
         }
@@ -423,7 +423,7 @@ impl Hall<'_> {
 
     fn unreadable(&self, packet: &[u8], code: u16, out: &mut [u8]) -> Written {
         self.counts.malformed.add(1);
-        Some(error_header(packet, code, out))
+        NonZeroUsize::new(error_header(packet, code, out))
     }
 
     fn silent(&self) -> Written {

@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 use crate::resolver::{Forwarder, Resolver};
 use crate::responder::{Hall, Outcome};
-use crate::way_back::datagrams::{Datagram, Envelopes, Inbox, Outbox, prepare};
+use crate::way_back::datagrams::{Arrival, Envelopes, Inbox, Outbox, prepare};
 use crate::way_back::{Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
 
@@ -85,9 +85,9 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
         }
         let now = Instant::now();
         let (mut hall, forwarder) = resolver.enter();
-        hall.foresee(inbox.datagrams().map(|datagram| datagram.bytes));
+        hall.foresee(inbox.datagrams().map(|(bytes, _)| bytes));
         for datagram in inbox.datagrams() {
-            if shielded(|| answer(&datagram, socket, &mut hall, &forwarder, now, &mut outbox)).is_none() {
+            if shielded(|| answer(datagram, socket, &mut hall, &forwarder, now, &mut outbox)).is_none() {
                 regret(hall.counts());
             }
         }
@@ -101,15 +101,15 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
 
 /// Answers one datagram, or sees to it that it will be.
 fn answer(
-    datagram: &Datagram<'_>,
+    (bytes, arrival): (&[u8], &Arrival),
     socket: &Arc<UdpSocket>,
     hall: &mut Hall<'_>,
     forwarder: &Forwarder<'_>,
     now: Instant,
     outbox: &mut Outbox,
 ) {
-    let &Datagram { bytes, client, asked, whole } = datagram;
-    if !whole {
+    let &Arrival { client, asked, .. } = arrival;
+    if !arrival.whole {
         // Cut short, so its end is not known. Nobody sends a query of 4096 octets, and telling a query from a reply,
         // which must never be replied to, is not this room's business: no reply.
         hall.counts().dropped.add(1);

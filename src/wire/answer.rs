@@ -217,8 +217,11 @@ impl Answer {
             Some((set, others)) if self.counts[0] > 1 && self.stride > 0 => {
                 let turn = place.turn % u32::from(self.counts[0]);
                 let (last, first) = set.split_at(turn as usize * usize::from(self.stride));
-                for (to, from) in out.iter_mut().zip(first.iter().chain(last).chain(others)) {
-                    *to = *from;
+                let mut rest = &mut *out;
+                for part in [first, last, others] {
+                    let Some((to, after)) = rest.split_at_mut_checked(part.len()) else { return };
+                    to.copy_from_slice(part);
+                    rest = after;
                 }
             }
             _ => out.copy_from_slice(&self.body),

@@ -11,6 +11,8 @@ use hickory_proto::rr::Name as Presentation;
 
 /// The longest name in wire form, the root's zero octet included (RFC 1035 section 2.3.4).
 pub const MAX_NAME: usize = 255;
+/// The most labels a name of that length can have, the root not counted.
+pub const MAX_LABELS: usize = 127;
 
 /// An absolute domain name in wire form, lower case.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +49,36 @@ impl Name {
     /// How many labels the name has; the root has none.
     pub fn label_count(&self) -> usize {
         labels(&self.0).count()
+    }
+
+    /// The name, to be looked up.
+    pub fn as_ref(&self) -> NameRef<'_> {
+        NameRef { wire: &self.0, labels: self.label_count() }
+    }
+}
+
+/// A name that stands somewhere, lower case, and how many labels it has: who looks a name up in a table needs both, and
+/// to count them takes as long as the rest of it.
+#[derive(Debug, Clone, Copy)]
+pub struct NameRef<'a> {
+    wire: &'a [u8],
+    labels: usize,
+}
+
+impl<'a> NameRef<'a> {
+    /// `wire` must be one uncompressed name of so many labels, lower case.
+    pub(super) fn new(wire: &'a [u8], labels: usize) -> Self {
+        Self { wire, labels }
+    }
+
+    /// The wire form.
+    pub fn as_wire(self) -> &'a [u8] {
+        self.wire
+    }
+
+    /// How many labels it has.
+    pub fn label_count(self) -> usize {
+        self.labels
     }
 }
 

@@ -3,7 +3,7 @@
 //! The gates stand in a row, cheapest first, and each ends the story (RFC 1035 section 4.1, RFC 6891 section 6.1,
 //! RFC 9619). Nothing is allocated and no count that the packet claims is believed before the bytes are there.
 
-use super::name::MAX_NAME;
+use super::name::{MAX_NAME, NameRef};
 
 /// Octets in the header of every message (RFC 1035 section 4.1.1).
 pub const HEADER: usize = 12;
@@ -109,6 +109,8 @@ pub struct Query<'a> {
     packet: &'a [u8],
     /// The name asked, wire form, lower case.
     name: &'a [u8],
+    /// Its labels.
+    labels: usize,
     /// Type asked.
     kind: u16,
     /// The client's EDNS, if it speaks it.
@@ -161,7 +163,7 @@ pub fn decode<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
 
 /// The name asked, in lower case, if `packet` should turn out to be a query: nothing else of it is looked at.
 pub fn name_asked<'a>(packet: &[u8], folded: &'a mut Folded) -> Option<&'a [u8]> {
-    folded.fold(question_name(packet.get(HEADER..)?)?)
+    folded.fold(question_name(packet.get(HEADER..)?)?.as_wire())
 }
 
 /// Writes the reply to a packet whose question cannot be trusted: its header alone, with `code`.
@@ -179,10 +181,11 @@ pub fn error_header(packet: &[u8], code: u16, out: &mut [u8]) -> usize {
 impl<'a> Query<'a> {
     /// Question and additional records; `None` if they are malformed or anything follows them.
     fn read(packet: &'a [u8], additional: u16, folded: &'a mut Folded) -> Option<Self> {
-        let name = folded.fold(question_name(packet.get(HEADER..)?)?)?;
+        let asked = question_name(packet.get(HEADER..)?)?;
+        let (name, labels) = (folded.fold(asked.as_wire())?, asked.label_count());
         let mut at = HEADER + name.len() + 4;
         let (kind, _) = packet.get(at - 4..at)?.split_first_chunk::<2>()?;
-        let mut query = Self { packet, name, kind: u16::from_be_bytes(*kind), edns: None };
+        let mut query = Self { packet, name, labels, kind: u16::from_be_bytes(*kind), edns: None };
         for _ in 0..additional {
             at = query.read_additional(at)?;
         }
@@ -226,6 +229,11 @@ impl<'a> Query<'a> {
     /// The name asked, wire form, lower case.
     pub fn name(&self) -> &'a [u8] {
         self.name
+    }
+
+    /// The name asked, to be looked up.
+    pub fn whole_name(&self) -> NameRef<'a> {
+        NameRef::new(self.name, self.labels)
     }
 
     /// Type asked.
@@ -290,8 +298,8 @@ impl<'a> Query<'a> {
 
 /// The question's name at the start of `rest`, as it came. `None` for a compression pointer (there is nothing yet to point
 /// to), a label type of old, a name too long or cut short.
-fn question_name(rest: &[u8]) -> Option<&[u8]> {
-    let mut at = 0;
+fn question_name(rest: &[u8]) -> Option<NameRef<'_>> {
+    let (mut at, mut labels) = (0, 0);
     loop {
         let length = usize::from(*rest.get(at)?);
         if length > 63 {
@@ -299,8 +307,9 @@ fn question_name(rest: &[u8]) -> Option<&[u8]> {
         }
         at += 1 + length;
         if length == 0 {
-            return rest.get(..at).filter(|name| name.len() <= MAX_NAME);
+            return rest.get(..at).filter(|name| name.len() <= MAX_NAME).map(|name| NameRef::new(name, labels));
         }
+        labels += 1;
     }
 }
 

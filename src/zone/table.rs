@@ -11,7 +11,7 @@ use std::hint::black_box;
 use foldhash::fast::RandomState;
 
 use crate::wire::Name;
-use crate::wire::name::labels;
+use crate::wire::name::{MAX_LABELS, NameRef};
 
 /// No further record.
 const END: u32 = u32::MAX;
@@ -122,23 +122,26 @@ impl Table {
     }
 
     /// The names at and above `name` that somebody holds, longest first: where each begins in `name`, and its holders
-    /// in the order they were entered. `name` is in wire form, lower case.
+    /// in the order they were entered.
     pub fn above<'t>(
         &'t self,
-        name: &'t [u8],
+        name: NameRef<'t>,
     ) -> impl Iterator<Item = (usize, impl Iterator<Item = Holder> + 't)> + 't {
-        let mut depth = labels(name).count();
-        // The root is last, which every name is below.
-        let starts = labels(name).chain([name.len().saturating_sub(1)]);
-        starts.filter_map(move |at| {
-            let is_held = self.depths & (1 << depth) != 0;
-            depth = depth.saturating_sub(1);
-            if !is_held {
-                return None;
+        let (mut at, mut depth) = (0, name.label_count());
+        // Depths still to be looked at: where none is left, the rest of the name need not be walked.
+        let mut left = self.depths & (u128::MAX >> (MAX_LABELS - depth.min(MAX_LABELS)));
+        std::iter::from_fn(move || {
+            while left != 0 {
+                let (here, rest) = (at, name.as_wire().get(at..)?);
+                let is_held = left & (1 << depth) != 0;
+                left &= !(1 << depth);
+                at += 1 + usize::from(*rest.first()?);
+                depth = depth.saturating_sub(1);
+                if is_held && let Some(first) = self.first(self.hasher.hash_one(rest), rest) {
+                    return Some((here, self.chain(first).map(|(_, record)| record.holder)));
+                }
             }
-            let name = name.get(at..)?;
-            let first = self.first(self.hasher.hash_one(name), name)?;
-            Some((at, self.chain(first).map(|(_, record)| record.holder)))
+            None
         })
     }
 
@@ -215,7 +218,7 @@ mod tests {
 
     fn found(table: &Table, name: &str) -> Vec<(usize, Vec<Holder>)> {
         let name: Name = name.parse().unwrap();
-        table.above(name.as_wire()).map(|(at, holders)| (at, holders.collect())).collect()
+        table.above(name.as_ref()).map(|(at, holders)| (at, holders.collect())).collect()
     }
 
     #[test]
