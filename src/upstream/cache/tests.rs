@@ -280,6 +280,7 @@ fn check(cache: &Cache, bound: usize) -> Result<(), TestCaseError> {
         // A share too small for the fixed part of a shard keeps nothing.
         prop_assert!(shard.tables() + shard.weight() <= (bound / SHARDS).max(size_of::<Shard>() + 64), "{shard:?}");
         prop_assert_eq!(shard.room, shard.share.saturating_sub(shard.tables()), "a table has grown");
+        prop_assert!(shard.table.allocation_size() <= shard.table_size, "the table of slots has outgrown its size");
         prop_assert_eq!(shard.table.len(), shard.entries.len());
         prop_assert_eq!(shard.small.slots.len() + shard.main.slots.len(), shard.entries.len());
         for (line, queue) in [(&shard.small, Queue::Small), (&shard.main, Queue::Main)] {
