@@ -187,12 +187,12 @@ impl Cache {
             return None;
         };
         let told = (!last).then(|| Hit { stale: now >= entry.expires, ..entry.hit(now) });
-        let before = entry.trouble.as_ref().map_or(0, Trouble::footprint);
+        let before = entry.trouble.as_ref().map_or(0, |trouble| trouble.footprint());
         let trouble =
             Trouble { until: now + pause, failure: last.then_some(failure), failures: in_a_row.saturating_add(1) };
         let (queue, more) = (entry.queue, trouble.footprint());
         entry.weight = entry.weight + more - before;
-        entry.trouble = Some(trouble);
+        entry.trouble = Some(Box::new(trouble));
         let line = shard.line(queue);
         line.weight = line.weight + more - before;
         shard.make_room(0, 0);

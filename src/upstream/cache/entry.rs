@@ -42,8 +42,8 @@ pub(super) struct Entry {
     pub(super) ending: Instant,
     /// From here on it is served only for want of a better.
     pub(super) expires: Instant,
-    /// It could not be asked for again.
-    pub(super) trouble: Option<Trouble>,
+    /// It could not be asked for again. Apart, since few have it: an entry is two lines of the processor's cache without.
+    pub(super) trouble: Option<Box<Trouble>>,
     /// That it should be asked for again has been said.
     pub(super) renewed: bool,
     /// Bytes of memory beside its slot.
@@ -68,7 +68,8 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Octets of memory it takes beside its entry.
     pub(super) fn footprint(&self) -> usize {
-        self.failure.as_ref().map_or(0, |failure| failure.footprint() + 2 * size_of::<usize>() + ALLOCATOR)
+        let failure = self.failure.as_ref().map_or(0, |failure| failure.footprint() + 2 * size_of::<usize>());
+        size_of::<Self>() + failure + ALLOCATOR
     }
 }
 

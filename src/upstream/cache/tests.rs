@@ -307,3 +307,8 @@ fn a_question_may_fail_for_hours() {
         assert!(told.is_some_and(|hit| hit.stale && hit.answer.rcode() == 1), "{nth}");
     }
 }
+
+#[test]
+fn an_entry_is_two_lines_of_the_processors_cache() {
+    assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
+}
