@@ -56,7 +56,7 @@ lab:      ## the case on real hosts, as a transcript to read; needs root
 faults:   ## what clients see when resolvers fail, beside other programs; needs root and half an hour
 	cargo bench --bench faults -- $(FAULTS)
 
-bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and ten minutes
+bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and half an hour
 	cargo bench --bench load -- $(BENCH)
 
 micro:    ## what a query costs inside, and a configuration to read, as tables grow; two minutes

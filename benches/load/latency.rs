@@ -44,8 +44,14 @@ impl Single {
         }
     }
 
-    /// `count` round trips; [`LOST`] for those without a right reply.
-    pub fn round_trips(&mut self, count: usize) -> Vec<Duration> {
-        (0..count).map(|_| self.ask().unwrap_or(LOST)).collect()
+    /// `count` round trips, with a `rest` before each; [`LOST`] for those without a right reply.
+    pub fn round_trips(&mut self, count: usize, rest: Duration) -> Vec<Duration> {
+        let mut trip = || {
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
+            self.ask().unwrap_or(LOST)
+        };
+        (0..count).map(|_| trip()).collect()
     }
 }

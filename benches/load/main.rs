@@ -13,6 +13,7 @@ mod echo;
 mod generator;
 mod latency;
 mod machine;
+mod overview;
 mod paced;
 mod programs;
 mod questions;
@@ -22,6 +23,7 @@ mod run;
 mod server;
 mod statistics;
 mod table;
+mod tables;
 mod tcp;
 mod tcp_echo;
 mod upstream;
@@ -39,12 +41,10 @@ use server::Role;
 /// Load on phzd, on its peers and on an echo, in turns.
 #[derive(Parser)]
 struct Arguments {
-    /// Paired rounds of phzd that shall count; up to half as many again are tried.
+    /// Paired rounds that shall count of each row and program; where others have the cores, up to three times as many
+    /// are tried.
     #[arg(long, default_value_t = 20, value_parser = positive)]
     rounds: usize,
-    /// The same for each peer; 8, or fewer if phzd has fewer.
-    #[arg(long, value_parser = positive)]
-    peer_rounds: Option<usize>,
     /// Only these rows; may be given several times.
     #[arg(long)]
     row: Vec<Row>,

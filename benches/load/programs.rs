@@ -107,6 +107,11 @@ impl Program {
     /// Starts it on `cores`, phzd with a thread for each, forwarding to `resolver`. Returns once it gives the right
     /// private answer.
     pub fn start(self, cores: &[usize], resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
+        self.start_with(NAMES, cores, resolver)
+    }
+
+    /// The same with so many private names.
+    pub fn start_with(self, names: usize, cores: &[usize], resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let address = free_port()?;
         let places = [
@@ -119,7 +124,7 @@ impl Program {
             ("{FOLDER}", folder.path().to_string_lossy().into_owned()),
         ];
         for (name, template) in self.files() {
-            fs::write(folder.path().join(name), filled(template, &places))?;
+            fs::write(folder.path().join(name), filled(template, names, &places))?;
         }
         let log_file = folder.path().join("log");
         let log = File::create(&log_file)?;
@@ -129,7 +134,7 @@ impl Program {
         let child = command.spawn()?;
         let mut server = Server::child(address, cores[0], child, Some(folder));
         let begin = Instant::now();
-        let work = || Work { client: Client::Private, questions: Questions::buckets(), expected: Expected::PRIVATE };
+        let work = || Work { client: Client::Private, questions: Questions::any(1), expected: Expected::PRIVATE };
         while Single::new(address, work())?.ask().is_none() {
             let ended = server.ended()?;
             if ended.is_some() || begin.elapsed() > START {
@@ -145,7 +150,7 @@ impl Program {
     /// Its files, the configuration first.
     fn files(self) -> Vec<(&'static str, &'static str)> {
         match self {
-            Program::Phzd => vec![("phzd.toml", include_str!("phzd.toml"))],
+            Program::Phzd => vec![("phzd.toml", include_str!("phzd.toml")), ("buckets.txt", "{BUCKET}")],
             Program::Unbound => vec![("unbound.conf", include_str!("../peers/unbound.conf"))],
             Program::Dnsdist => vec![("dnsdist.lua", include_str!("../peers/dnsdist.lua"))],
             Program::Knotd => vec![("knotd.conf", include_str!("../peers/knotd.conf")), ZONE],
@@ -180,10 +185,10 @@ impl Program {
 }
 
 /// The template with its places filled. A line for one private name stands there for each of them.
-fn filled(template: &str, places: &[(&str, String)]) -> String {
+fn filled(template: &str, names: usize, places: &[(&str, String)]) -> String {
     let mut text = String::new();
     for line in template.lines() {
-        let times = if line.contains("{NAME}") || line.contains("{BUCKET}") { NAMES } else { 1 };
+        let times = if line.contains("{NAME}") || line.contains("{BUCKET}") { names } else { 1 };
         for index in 0..times {
             text += &line.replace("{NAME}", &private_name(index)).replace("{BUCKET}", &bucket(index));
             text += "\n";

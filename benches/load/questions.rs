@@ -20,6 +20,10 @@ const ROOM: usize = 96;
 /// Where the hexadecimal number of a fresh name begins: behind the header, the length octet and `m`.
 const NUMBER_AT: usize = 14;
 
+/// Where the digits of a bucket's number are: behind the header, the length octet and `bucket-`.
+const BUCKET_AT: usize = 20;
+const BUCKET_DIGITS: usize = 7;
+
 /// What a client does.
 pub struct Work {
     pub client: Client,
@@ -94,6 +98,8 @@ pub enum Questions {
     Known { queries: Vec<Query>, next: usize },
     /// A name nobody asked before, each time.
     Fresh { query: Query, next: u64 },
+    /// Any of so many buckets, each time.
+    Any { query: Query, buckets: u32, random: u64 },
 }
 
 impl Questions {
@@ -111,6 +117,11 @@ impl Questions {
     pub fn fresh() -> Questions {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Questions::Fresh { query: Query::new("m0000000000000000.service.example.com"), next: now << 32 }
+    }
+
+    /// The first so many buckets, at random.
+    pub fn any(buckets: u32) -> Questions {
+        Questions::Any { query: Query::new(&private_name(0)), buckets, random: 1 }
     }
 
     fn known(name: impl Fn(usize) -> String) -> Questions {
@@ -131,13 +142,23 @@ impl Questions {
                 }
                 *query
             }
+            Questions::Any { query, buckets, random } => {
+                // Knuth's generator; its high half is the random one.
+                *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let mut bucket = ((*random >> 32) * u64::from(*buckets)) >> 32;
+                for place in (BUCKET_AT..BUCKET_AT + BUCKET_DIGITS).rev() {
+                    query.octets[place] = b'0' + (bucket % 10) as u8;
+                    bucket /= 10;
+                }
+                *query
+            }
         }
     }
 }
 
 /// The name of bucket number `index`.
 pub fn bucket(index: usize) -> String {
-    format!("bucket-{index:04}")
+    format!("bucket-{index:0BUCKET_DIGITS$}")
 }
 
 /// The whole name of bucket number `index`.

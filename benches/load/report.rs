@@ -48,7 +48,7 @@ generator-bound (its core had time to spare: it could do more) or disturbed (oth
 server's own.";
 
 /// What stands where nothing is known.
-const NOTHING: &str = "-";
+pub const NOTHING: &str = "-";
 
 /// The table of one row.
 pub fn row(row: Row, cells: &[Cell]) -> Table {
@@ -88,9 +88,11 @@ pub fn summary(measured: &Measured) -> String {
 }
 
 /// A program's part of a table of throughput, in words.
-struct Served {
-    rate: String,
+pub struct Served {
+    pub rate: String,
     ratio: String,
+    /// The median of the ratio alone; where no round counts, that of CPU times.
+    pub middle: String,
     cost: String,
     cost_ratio: String,
     rounds: String,
@@ -101,7 +103,7 @@ struct Served {
 impl Served {
     /// Only rounds count in which both cores were busy. Where there are none, the line says so: figures are then those
     /// of the rounds in which at least the server's was, or of all.
-    fn of(pairs: &[Pair<Round>]) -> Served {
+    pub fn of(pairs: &[Pair<Round>]) -> Served {
         let busy: Vec<_> = pairs.iter().filter(|pair| pair.server.is_busy()).collect();
         let counted: Vec<_> = busy.iter().copied().filter(|pair| pair.echo.is_busy()).collect();
         let (used, least, most) = match (busy.is_empty(), counted.is_empty()) {
@@ -111,13 +113,15 @@ impl Served {
             (true, true) => (pairs.iter().collect(), "≥ ", ""),
         };
         let ratio = quartiles(used.iter().map(|pair| pair.server.rate() / pair.echo.rate()));
-        let cost_ratio = used.iter().filter_map(|pair| Some(pair.echo.cost()? / pair.server.cost()?));
+        let cost_ratio = quartiles(used.iter().filter_map(|pair| Some(pair.echo.cost()? / pair.server.cost()?)));
+        let middle = |quartiles: Option<Quartiles>| figure(quartiles.map(|quartiles| quartiles.middle), 3);
         let servers: Vec<&Round> = pairs.iter().map(|pair| &pair.server).collect();
         Served {
             rate: thousands(median(used.iter().map(|pair| pair.server.rate())), least),
             ratio: if busy.is_empty() { hindrance(&servers).into() } else { format!("{most}{}", spread(ratio)) },
+            middle: if counted.is_empty() { format!("CPU {}", middle(cost_ratio)) } else { middle(ratio) },
             cost: figure(median(used.iter().filter_map(|pair| pair.server.cost())), 2),
-            cost_ratio: spread(quartiles(cost_ratio)),
+            cost_ratio: spread(cost_ratio),
             rounds: format!("{}/{}", counted.len(), pairs.len()),
             lost: servers.iter().map(|round| round.lost).sum(),
             wrong: servers.iter().map(|round| round.wrong).sum(),
@@ -154,7 +158,7 @@ fn throughput(cells: &[Cell]) -> Table {
         "wrong",
     ];
     let line = |cell: &Cell| match cell.rounds().map(Served::of) {
-        Some(Served { rate, ratio, cost, cost_ratio, rounds, lost, wrong }) => {
+        Some(Served { rate, ratio, cost, cost_ratio, rounds, lost, wrong, .. }) => {
             vec![cell.program.into(), rate, ratio, cost, cost_ratio, rounds, lost.to_string(), wrong.to_string()]
         }
         None => left_out(cell.program, head.len()),

@@ -10,12 +10,20 @@ use crate::latency::Single;
 use crate::paced::Paced;
 use crate::questions::{Client, Expected, NAMES, Questions, Work};
 use crate::server::{Cores, Server, stay_on};
-use crate::statistics::{Pair, Trips};
+use crate::statistics::{GENERATOR_BOUND, Pair, Trips, hindrance};
 use crate::tcp::{Pipelines, Visits};
 use crate::window::Round;
 
 /// Round trips of the latency row, to each server.
 const ROUND_TRIPS: usize = 20_000;
+
+/// Queries of the idle row, to each server, and how long there is none before each: long enough for what the last one
+/// left in the processor's caches to be gone, and for its clock to fall.
+const ROUSINGS: usize = 400;
+const REST: Duration = Duration::from_millis(50);
+
+/// How often a round is tried for each that shall count.
+pub const TRIES: usize = 3;
 
 /// A round of the paced row: ten queries are above its p99.9.
 const PACED: Duration = Duration::from_millis(500);
@@ -37,10 +45,14 @@ pub enum Row {
     Latency,
     /// 20,000 queries a second, buckets.
     Paced,
+    /// One query after a while without any, buckets.
+    Idle,
     /// Buckets over TCP, many queries under way on a few connections.
     Tcp,
     /// Buckets over TCP, a connection for each query.
     TcpVisit,
+    /// phzd with many buckets beside phzd with few.
+    Tables,
     /// phzd on two cores beside phzd on one.
     Cores,
 }
@@ -75,8 +87,10 @@ impl Row {
             Row::Miss => "miss",
             Row::Latency => "latency",
             Row::Paced => "paced",
+            Row::Idle => "idle",
             Row::Tcp => "tcp",
             Row::TcpVisit => "tcp-visit",
+            Row::Tables => "tables",
             Row::Cores => "cores",
         }
     }
@@ -91,25 +105,36 @@ impl Row {
             Row::Miss => "names nobody asked before; the resolver shares the generator's core",
             Row::Latency => "buckets, one query in flight; client and server on one core",
             Row::Paced => "buckets, 20,000 queries a second, each timed from when it was due",
+            Row::Idle => "buckets, one query after 50 ms without any; client and server on one core",
             Row::Tcp => "buckets over TCP, 4 connections with up to 32 queries under way on each",
             Row::TcpVisit => "buckets over TCP, a connection for each query, 16 at a time",
+            Row::Tables => "phzd, 100,000 and 1,000,000 buckets beside 10, asked at random",
             Row::Cores => "phzd, buckets, two threads on two cores beside one on one",
         }
     }
 
+    /// Whether programs are measured beside the echo, or else phzd beside itself.
+    pub fn is_paired(self) -> bool {
+        !matches!(self, Row::Tables | Row::Cores)
+    }
+
     /// Whether the row is about how many queries are answered, or else how long that takes.
     pub fn is_throughput(self) -> bool {
-        !matches!(self, Row::Latency | Row::Paced)
+        !matches!(self, Row::Latency | Row::Paced | Row::Idle)
     }
 
     /// Whether its clients get what others do not.
     pub fn is_private(self) -> bool {
-        matches!(self, Row::Private | Row::Latency | Row::Paced | Row::Tcp | Row::TcpVisit | Row::Cores)
+        !matches!(self, Row::Public | Row::Refused | Row::Hit | Row::Miss)
     }
 
     /// The percentiles of a row about waiting.
     pub fn percentiles(self) -> &'static [f64] {
-        if self == Row::Paced { &[50.0, 99.0, 99.9] } else { &[50.0, 99.0] }
+        match self {
+            Row::Paced => &[50.0, 99.0, 99.9],
+            Row::Idle => &[50.0, 90.0],
+            _ => &[50.0, 99.0],
+        }
     }
 
     /// What is asked of a server.
@@ -133,11 +158,14 @@ impl Row {
     pub fn measure(self, echo: &Server, server: &Server, plan: &Plan) -> Result<Measured, Box<dyn Error>> {
         self.try_out(server)?;
         match self {
-            Row::Latency => {
+            Row::Latency | Row::Idle => {
                 // Client and server on one core: waking a sleeping core costs more than the whole round trip, and
                 // varies.
                 stay_on(&[plan.cores.server])?;
-                let pairs = self.latency(echo, server, plan);
+                let pairs = match self {
+                    Row::Idle => self.single(echo, server, plan, ROUSINGS, REST),
+                    _ => self.single(echo, server, plan, ROUND_TRIPS, Duration::ZERO),
+                };
                 stay_on(&[plan.cores.load])?;
                 pairs
             }
@@ -172,13 +200,13 @@ impl Row {
         let mut to_server = self.load(server.address, self.work()?)?;
         let mut pairs: Vec<Pair<Round>> = Vec::new();
         let mut counted = 0;
-        while counted < plan.rounds && pairs.len() < plan.rounds + plan.rounds / 2 {
+        while counted < plan.rounds && pairs.len() < TRIES * plan.rounds {
             let echoed = to_echo.round(plan.time, &|| echo.core())?;
             let served = to_server.round(plan.time, &|| server.core())?;
             counted += usize::from(echoed.is_busy() && served.is_busy());
             pairs.push(Pair { echo: echoed, server: served });
             // More of them would show no more than that the generator is the limit.
-            if pairs.len() >= plan.rounds && counted == 0 {
+            if pairs.len() >= plan.rounds && counted == 0 && generator_bound(&pairs) {
                 break;
             }
         }
@@ -188,13 +216,21 @@ impl Row {
         Ok(Measured::Throughput(pairs))
     }
 
-    fn latency(self, echo: &Server, server: &Server, plan: &Plan) -> Result<Measured, Box<dyn Error>> {
+    /// `count` queries to each, one after another, with a `rest` before each.
+    fn single(
+        self,
+        echo: &Server,
+        server: &Server,
+        plan: &Plan,
+        count: usize,
+        rest: Duration,
+    ) -> Result<Measured, Box<dyn Error>> {
         let mut to_echo = Single::new(echo.address, self.echoed()?)?;
         let mut to_server = Single::new(server.address, self.work()?)?;
-        let count = ROUND_TRIPS.div_ceil(plan.rounds);
+        let count = count.div_ceil(plan.rounds);
         let pair = || -> io::Result<_> {
-            let echo = trips(echo, || Ok(to_echo.round_trips(count)))?;
-            Ok(Pair { echo, server: trips(server, || Ok(to_server.round_trips(count)))? })
+            let echo = trips(echo, || Ok(to_echo.round_trips(count, rest)))?;
+            Ok(Pair { echo, server: trips(server, || Ok(to_server.round_trips(count, rest)))? })
         };
         Ok(Measured::Waiting(std::iter::repeat_with(pair).take(plan.rounds).collect::<Result<_, _>>()?))
     }
@@ -208,6 +244,13 @@ impl Row {
         };
         Ok(Measured::Waiting(std::iter::repeat_with(pair).take(plan.rounds).collect::<Result<_, _>>()?))
     }
+}
+
+/// Whether one of both servers had time to spare.
+fn generator_bound(pairs: &[Pair<Round>]) -> bool {
+    let [echoes, servers]: [Vec<&Round>; 2] =
+        [pairs.iter().map(|pair| &pair.echo).collect(), pairs.iter().map(|pair| &pair.server).collect()];
+    [echoes, servers].iter().any(|rounds| hindrance(rounds) == GENERATOR_BOUND)
 }
 
 /// Does `ask` and looks at the server's core before and after.

@@ -11,10 +11,7 @@ use crate::programs::Program;
 use crate::report::{Cell, Memory};
 use crate::rows::{Plan, Row};
 use crate::server::{Cores, Server, stay_on};
-use crate::{Arguments, cores, machine, report};
-
-/// Rounds for each peer, unless said otherwise.
-const PEER_ROUNDS: usize = 8;
+use crate::{Arguments, cores, machine, overview, report, tables};
 
 /// What stands in every run: the floor, and the resolver for misses.
 struct Bench<'a> {
@@ -44,16 +41,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let bench = Bench { arguments, cores, echo, resolver };
 
     let rows = if arguments.row.is_empty() { Row::value_variants() } else { &arguments.row };
-    let paired = rows.iter().filter(|&&row| row != Row::Cores);
+    let paired = rows.iter().filter(|row| row.is_paired());
     let mut results =
         Results { rows: paired.map(|&row| (row, Vec::new())).collect(), memory: Vec::new(), missing: Vec::new() };
     let programs = bench.compare(&mut results)?;
-    let mut tables: Vec<_> = results.rows.iter().map(|(row, cells)| report::row(*row, cells)).collect();
+    let mut parts: Vec<_> = results.rows.iter().map(|(row, cells)| report::row(*row, cells)).collect();
     if !results.memory.is_empty() {
-        tables.push(report::memory(&results.memory));
+        parts.push(report::memory(&results.memory));
+        parts.insert(0, overview::table(&results.rows, &results.memory));
     }
-    if rows.contains(&Row::Cores) && arguments.against.is_none() {
-        tables.push(cores::measure(&bench.cores, bench.resolver.address, &bench.plan(Some(Program::Phzd))?)?);
+    if arguments.against.is_none() {
+        for row in rows {
+            match row {
+                Row::Tables => parts.push(tables::measure(&bench.cores, bench.resolver.address, &bench.plan()?)?),
+                Row::Cores => parts.push(cores::measure(&bench.cores, bench.resolver.address, &bench.plan()?)?),
+                _ => {}
+            }
+        }
     }
 
     if arguments.markdown {
@@ -61,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     println!("{}\n", report::LEGEND);
     results.missing.iter().for_each(|missing| println!("{missing}\n"));
-    for table in tables {
+    for table in parts {
         println!("{}", if arguments.markdown { table.markdown() } else { table.text() });
     }
     Ok(())
@@ -105,7 +109,7 @@ impl Bench<'_> {
         server: &Server,
         results: &mut Results,
     ) -> Result<(), Box<dyn Error>> {
-        let (plan, name) = (self.plan(program)?, program.map_or("other", Program::name));
+        let (plan, name) = (self.plan()?, program.map_or("other", Program::name));
         let at_start = server.resident();
         for (row, cells) in &mut results.rows {
             let measured = match program.and_then(|program| program.lacks(*row)) {
@@ -120,12 +124,9 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// How much is measured of a program.
-    fn plan(&self, program: Option<Program>) -> Result<Plan, Box<dyn Error>> {
-        let rounds = match program {
-            None | Some(Program::Phzd) => self.arguments.rounds,
-            _ => self.arguments.peer_rounds.unwrap_or(PEER_ROUNDS.min(self.arguments.rounds)),
-        };
-        Ok(Plan { rounds, time: Duration::try_from_secs_f64(self.arguments.seconds)?, cores: self.cores })
+    /// How much is measured of a row.
+    fn plan(&self) -> Result<Plan, Box<dyn Error>> {
+        let time = Duration::try_from_secs_f64(self.arguments.seconds)?;
+        Ok(Plan { rounds: self.arguments.rounds, time, cores: self.cores })
     }
 }

@@ -5,17 +5,20 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use tempfile::TempDir;
 
 use crate::window::Core;
 use crate::{echo, tcp_echo, upstream};
+
+/// How long a program may take to end.
+const END: Duration = Duration::from_secs(3);
 
 /// The cores of a run.
 #[derive(Clone, Copy)]
@@ -119,7 +122,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended by itself; then there is nothing to end.
+            // It may have ended by itself; then there is nothing to end. One that is asked to end may write what it has
+            // counted, as a build for profiling does.
+            let asked = self.process.is_some_and(|process| kill(process, Signal::SIGTERM).is_ok());
+            let begin = Instant::now();
+            while asked && begin.elapsed() < END && matches!(child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -7,6 +7,9 @@ use crate::window::{Core, Round};
 /// The server's core counts as busy from this share of the time on; below, the generator was the limit.
 const BUSY: f64 = 0.97;
 
+/// What is said of rounds in which the generator was the limit.
+pub const GENERATOR_BOUND: &str = "generator-bound";
+
 /// How long a query took that got no right reply.
 pub const LOST: Duration = Duration::MAX;
 
@@ -72,7 +75,7 @@ impl Trips {
 pub fn hindrance(rounds: &[&Round]) -> &'static str {
     let sum = |part: fn(&Round) -> Duration| rounds.iter().map(|round| part(round)).sum::<Duration>().as_secs_f64();
     let idle = sum(|round| round.core.idle.unwrap_or(round.wall)) / sum(|round| round.wall);
-    if idle > (1.0 - BUSY) / 2.0 { "generator-bound" } else { "disturbed" }
+    if idle > (1.0 - BUSY) / 2.0 { GENERATOR_BOUND } else { "disturbed" }
 }
 
 /// `None` of no values.
