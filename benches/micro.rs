@@ -28,8 +28,8 @@ use phzd::wire::Transport;
 const TABLES: [u32; 5] = [1, 10, 1000, 100_000, 1_000_000];
 /// How many a configuration has that is read and compiled.
 const CONFIGURATIONS: [u32; 3] = [10, 1000, 100_000];
-/// How many different queries are asked in turns, so that a large table is not met at one place alone.
-const DIFFERENT: u32 = 1024;
+/// How many different queries are asked in turns: more than the processor's caches hold of a large table.
+const DIFFERENT: u32 = 1 << 16;
 
 fn main() {
     let mut criterion = Criterion::default()

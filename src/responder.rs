@@ -296,7 +296,7 @@ impl Hall<'_> {
                         return Course::Ended(self.write(
                             asking.query,
                             asking.transport,
-                            &endless(),
+                            endless(),
                             Placement::FRESH,
                             out,
                         ));
@@ -354,7 +354,7 @@ impl Hall<'_> {
             });
         }
         if chain.is_empty() && self.upstream.loops.is_probe(query.name()) {
-            return Step::Ended(self.error(asking.query, asking.transport, &looping(), out));
+            return Step::Ended(self.error(asking.query, asking.transport, looping(), out));
         }
         let asked = Asked { name: chain.name(query).as_wire(), ..Asked::by(query) };
         if let Some(hit) = self.upstream.cached(route, asked, now) {
@@ -382,7 +382,7 @@ impl Hall<'_> {
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
             None if chain.links.len() + aliases.len() > MAX_CHAIN => {
-                Step::Ended(self.write(asking.query, asking.transport, &endless(), Placement::FRESH, out))
+                Step::Ended(self.write(asking.query, asking.transport, endless(), Placement::FRESH, out))
             }
             None => Step::Ended(self.end(asking, chain, &hit.answer, place, out)),
         }
@@ -449,8 +449,10 @@ fn overloaded() -> &'static Answer {
 }
 
 /// For a probe of ours that came back.
-fn looping() -> Answer {
-    Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::OTHER, "a forwarding loop"))
+fn looping() -> &'static Answer {
+    static ANSWER: LazyLock<Answer> =
+        LazyLock::new(|| Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::OTHER, "a forwarding loop")));
+    &ANSWER
 }
 
 /// For a chain of CNAMEs and an answer that do not fit into one message.
@@ -458,7 +460,10 @@ fn too_long() -> Answer {
     Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the answer is too long for a message"))
 }
 
-/// For a chain of CNAMEs that is too long or goes round.
-fn endless() -> Answer {
-    Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the chain of CNAMEs has no end"))
+/// For a chain of CNAMEs that is too long or goes round. Made once: whoever owns a public name can have it asked for.
+fn endless() -> &'static Answer {
+    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
+        Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the chain of CNAMEs has no end"))
+    });
+    &ANSWER
 }

@@ -1,22 +1,26 @@
 //! The floor: what the kernel alone costs for a datagram in and a datagram out.
 //!
-//! It does with a socket what phzd's door does: one thread that blocks in `recvmmsg`, one `sendmmsg` for the whole
-//! batch, SO_REUSEPORT, one specific address. Only the work between the two is missing. [`serve`] takes that work as
-//! a function, so the local resolver for misses stands on the same loop.
+//! It does with a socket what phzd's door does: opened by phzd's own code, one thread that blocks in `recvmmsg` and wakes
+//! up now and then, buffers of the same size, one `sendmmsg` for the whole batch, one specific address. Only the work
+//! between the two is missing. [`serve`] takes that work as a function, so the local resolver for misses stands on the
+//! same loop.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
-use socket2::{Domain, Protocol, Socket, Type};
 
 /// Datagrams taken with one system call.
 const BATCH: usize = 64;
 
-/// Octets of one receive buffer.
-const BUFFER: usize = 4096;
+/// Octets of one receive buffer; as with phzd not a whole page, or 64 of them would have the same few places of the
+/// processor's first cache.
+const BUFFER: usize = 4096 + 64;
+/// How long phzd sleeps before it looks whether to stop.
+const WAKE: Duration = Duration::from_millis(250);
 
 /// Octets asked for as the socket's receive buffer, as phzd asks by default.
 const RECEIVE_BUFFER: usize = 4096 * 1024;
@@ -27,17 +31,17 @@ pub fn echo(packet: &mut [u8], length: usize) -> Option<usize> {
     Some(length)
 }
 
-/// A socket as phzd's door opens it, bound to `address`.
-pub fn door(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_port(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+/// Sockets of phzd's door for one thread, bound to `address`: for UDP, and for TCP who serves it.
+pub fn door(address: SocketAddr) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let opened = phzd::server::sockets::open(address, 1, RECEIVE_BUFFER).map_err(io::Error::other)?;
+    let udp = opened.listener.udp.into_iter().next().ok_or(ErrorKind::NotFound)?;
+    udp.set_read_timeout(Some(WAKE))?;
+    Ok((udp, opened.listener.tcp))
 }
 
-/// Answers forever. `answer` rewrites a packet in place (it is given the whole buffer and the length received) and says
-/// how long the reply is, or `None` to drop it. Returns only when the socket fails.
+/// Answers. `answer` rewrites a packet in place (it is given the whole buffer and the length received) and says
+/// how long the reply is, or `None` to drop it. Returns when the socket fails, or nothing came for so long as it waits
+/// (`EAGAIN`).
 pub fn serve(socket: &UdpSocket, answer: impl Fn(&mut [u8], usize) -> Option<usize>) -> Errno {
     let mut buffers = vec![[0u8; BUFFER]; BATCH];
     let mut incoming = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);

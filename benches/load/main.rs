@@ -1,9 +1,9 @@
 //! The load bench: what phzd costs beside what the kernel costs anyway, and beside what else a user would install.
 //!
 //! Server on one core, load on another, in paired rounds: the same questions to an echo and to the program, right after
-//! each other, so that what disturbs the machine disturbs both. Only ratios are to be quoted. A pair counts if the
-//! server's core was busy; otherwise the generator was the limit, or another program had the core. The CPU ratio bears
-//! that better. Programs run one after another, each started once for all its rows.
+//! each other, so that what disturbs the machine disturbs both. Only ratios are to be quoted. A pair counts if
+//! both servers' core was busy; otherwise the generator was the limit, or another program had the core. The CPU ratio
+//! bears that better. Programs run one after another, each started once for all its rows.
 //!
 //! `cargo bench --bench load -- --help` lists what can be chosen.
 #![forbid(unsafe_code)]

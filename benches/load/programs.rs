@@ -100,7 +100,7 @@ impl Program {
 
     /// What is to be known of its place in `row`.
     pub fn remark(self, row: Row) -> Option<&'static str> {
-        let is_blind = matches!(self, Program::Dnsmasq | Program::HickoryDns);
+        let is_blind = matches!(self, Program::Knotd | Program::Dnsmasq | Program::HickoryDns);
         (is_blind && row.is_private()).then_some("gives its private answers to all clients")
     }
 

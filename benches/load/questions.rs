@@ -113,10 +113,11 @@ impl Questions {
         Questions::known(|index| format!("host-{index:04}.service.example.com"))
     }
 
-    /// Names that no cache can hold: numbered from the present time, so that a second run does not meet the first's.
+    /// Names that no cache can hold: numbered from the present nanosecond, which no load catches
+    /// up with, so that none meets another's.
     pub fn fresh() -> Questions {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Questions::Fresh { query: Query::new("m0000000000000000.service.example.com"), next: now << 32 }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        Questions::Fresh { query: Query::new("m0000000000000000.service.example.com"), next: now }
     }
 
     /// The first so many buckets, at random.

@@ -93,8 +93,11 @@ pub struct Served {
     ratio: String,
     /// The median of the ratio alone; where no round counts, that of CPU times.
     pub middle: String,
-    cost: String,
+    pub cost: String,
     cost_ratio: String,
+    /// Rounds that counted, ...
+    pub counted: usize,
+    /// ... and of how many.
     rounds: String,
     lost: u64,
     wrong: u64,
@@ -119,9 +122,10 @@ impl Served {
         Served {
             rate: thousands(median(used.iter().map(|pair| pair.server.rate())), least),
             ratio: if busy.is_empty() { hindrance(&servers).into() } else { format!("{most}{}", spread(ratio)) },
-            middle: if counted.is_empty() { format!("CPU {}", middle(cost_ratio)) } else { middle(ratio) },
+            middle: if counted.is_empty() { format!("C {}", middle(cost_ratio)) } else { middle(ratio) },
             cost: figure(median(used.iter().filter_map(|pair| pair.server.cost())), 2),
             cost_ratio: spread(cost_ratio),
+            counted: counted.len(),
             rounds: format!("{}/{}", counted.len(), pairs.len()),
             lost: servers.iter().map(|round| round.lost).sum(),
             wrong: servers.iter().map(|round| round.wrong).sum(),
@@ -216,7 +220,7 @@ fn left_out(program: &str, columns: usize) -> Vec<String> {
 /// A median with its quartiles.
 pub fn spread(quartiles: Option<Quartiles>) -> String {
     match quartiles {
-        Some(Quartiles { middle, .. }) if !middle.is_finite() => NOTHING.to_owned(),
+        Some(Quartiles { middle, .. }) if !middle.is_finite() => figure(Some(middle), 0),
         Some(Quartiles { low, middle, high }) if middle < 10.0 => format!("{middle:.3} ({low:.3}-{high:.3})"),
         Some(Quartiles { low, middle, high }) => format!("{middle:.1} ({low:.1}-{high:.1})"),
         None => NOTHING.to_owned(),

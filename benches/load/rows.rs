@@ -201,10 +201,13 @@ impl Row {
         let mut pairs: Vec<Pair<Round>> = Vec::new();
         let mut counted = 0;
         while counted < plan.rounds && pairs.len() < TRIES * plan.rounds {
-            let echoed = to_echo.round(plan.time, &|| echo.core())?;
-            let served = to_server.round(plan.time, &|| server.core())?;
-            counted += usize::from(echoed.is_busy() && served.is_busy());
-            pairs.push(Pair { echo: echoed, server: served });
+            let pair = Pair::in_turns(
+                pairs.len(),
+                || to_echo.round(plan.time, &|| echo.core()),
+                || to_server.round(plan.time, &|| server.core()),
+            )?;
+            counted += usize::from(pair.echo.is_busy() && pair.server.is_busy());
+            pairs.push(pair);
             // More of them would show no more than that the generator is the limit.
             if pairs.len() >= plan.rounds && counted == 0 && generator_bound(&pairs) {
                 break;
@@ -228,21 +231,21 @@ impl Row {
         let mut to_echo = Single::new(echo.address, self.echoed()?)?;
         let mut to_server = Single::new(server.address, self.work()?)?;
         let count = count.div_ceil(plan.rounds);
-        let pair = || -> io::Result<_> {
-            let echo = trips(echo, || Ok(to_echo.round_trips(count, rest)))?;
-            Ok(Pair { echo, server: trips(server, || Ok(to_server.round_trips(count, rest)))? })
+        let pair = |nth| {
+            let on_echo = || trips(echo, || Ok(to_echo.round_trips(count, rest)));
+            Pair::in_turns(nth, on_echo, || trips(server, || Ok(to_server.round_trips(count, rest))))
         };
-        Ok(Measured::Waiting(std::iter::repeat_with(pair).take(plan.rounds).collect::<Result<_, _>>()?))
+        Ok(Measured::Waiting((0..plan.rounds).map(pair).collect::<Result<_, _>>()?))
     }
 
     fn paced(self, echo: &Server, server: &Server, plan: &Plan) -> Result<Measured, Box<dyn Error>> {
         let mut to_echo = Paced::new(echo.address, self.echoed()?, PACED)?;
         let mut to_server = Paced::new(server.address, self.work()?, PACED)?;
-        let pair = || -> io::Result<_> {
-            let echo = trips(echo, || to_echo.round())?;
-            Ok(Pair { echo, server: trips(server, || to_server.round())? })
+        let pair = |nth| {
+            let on_echo = || trips(echo, || to_echo.round());
+            Pair::in_turns(nth, on_echo, || trips(server, || to_server.round()))
         };
-        Ok(Measured::Waiting(std::iter::repeat_with(pair).take(plan.rounds).collect::<Result<_, _>>()?))
+        Ok(Measured::Waiting((0..plan.rounds).map(pair).collect::<Result<_, _>>()?))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A run: one program after another, so that idle ones do not take the core, each started once for all its rows; then
-//! the tables.
+//! A run: one program after another, each started once for all its rows; then what is measured of phzd alone, and the
+//! tables.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,14 +48,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut parts: Vec<_> = results.rows.iter().map(|(row, cells)| report::row(*row, cells)).collect();
     if !results.memory.is_empty() {
         parts.push(report::memory(&results.memory));
-        parts.insert(0, overview::table(&results.rows, &results.memory));
+        parts.insert(0, overview::table(&results.rows, &results.memory, arguments.rounds));
     }
     if arguments.against.is_none() {
         for row in rows {
-            match row {
-                Row::Tables => parts.push(tables::measure(&bench.cores, bench.resolver.address, &bench.plan()?)?),
-                Row::Cores => parts.push(cores::measure(&bench.cores, bench.resolver.address, &bench.plan()?)?),
-                _ => {}
+            let (cores, resolver, plan) = (&bench.cores, bench.resolver.address, bench.plan()?);
+            let measured = match row {
+                Row::Tables => tables::measure(cores, resolver, &plan),
+                Row::Cores => cores::measure(cores, resolver, &plan),
+                _ => continue,
+            };
+            // What was measured before is not to be lost.
+            match measured {
+                Ok(table) => parts.push(table),
+                Err(error) => results.missing.push(format!("{}: not measured, {error}", row.name())),
             }
         }
     }
@@ -64,6 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("{}\n", machine::description(&programs));
     }
     println!("{}\n", report::LEGEND);
+    if bench.cores.share_a_core() {
+        println!("Server and load are two threads of one core here: each slows the other.\n");
+    }
     results.missing.iter().for_each(|missing| println!("{missing}\n"));
     for table in parts {
         println!("{}", if arguments.markdown { table.markdown() } else { table.text() });

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -32,15 +33,30 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// The first cores this process may use, if it may use two.
+    /// The first cores this process may use, if it may use two: those that are no second thread of another's first, where
+    /// there are enough.
     pub fn available() -> nix::Result<Option<Cores>> {
         let allowed = sched_getaffinity(Pid::this())?;
-        let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+        let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+        let (whole, second): (Vec<_>, Vec<_>) = cores.partition(|&core| first_thread_beside(core) == core);
+        let mut cores = whole.into_iter().chain(second);
         let mut two = || cores.next().zip(cores.next());
         let first = two();
         let spare = two().map(|(one, other)| [one, other]);
         Ok(first.map(|(server, load)| Cores { server, load, spare }))
     }
+
+    /// Whether server and load are two threads of one core, and so in each other's way.
+    pub fn share_a_core(self) -> bool {
+        first_thread_beside(self.server) == first_thread_beside(self.load)
+    }
+}
+
+/// The first of the threads that share a core with this one; itself where the kernel does not tell.
+fn first_thread_beside(core: usize) -> usize {
+    let list = fs::read_to_string(format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"));
+    let first = list.ok().and_then(|list| list.trim().split([',', '-']).next()?.parse().ok());
+    first.unwrap_or(core)
 }
 
 /// Keeps the calling thread, and every child it starts from now on, on these cores.
@@ -153,19 +169,23 @@ impl Role {
     /// Serves on `address` until its parent ends.
     pub fn serve(self, address: SocketAddr) -> Result<(), Box<dyn Error>> {
         set_pdeathsig(Signal::SIGKILL)?;
-        let address = if address.port() == 0 { free_port()? } else { address };
-        let socket = echo::door(address)?;
-        let listener = tcp_echo::door(address)?;
-        println!("{address}");
+        let (socket, listener) = echo::door(address)?;
+        println!("{}", socket.local_addr()?);
         std::io::stdout().flush()?;
-        let error = match self {
-            Role::Echo => {
-                std::thread::spawn(move || tcp_echo::serve(&listener));
-                echo::serve(&socket, echo::echo)
+        if self == Role::Echo {
+            let listener = listener.ok_or("no listener for TCP")?;
+            std::thread::spawn(move || tcp_echo::serve(&listener));
+        }
+        loop {
+            let error = match self {
+                Role::Echo => echo::serve(&socket, echo::echo),
+                Role::Resolver => echo::serve(&socket, upstream::answer),
+            };
+            match error {
+                Errno::EAGAIN => {}
+                error => return Err(error.into()),
             }
-            Role::Resolver => echo::serve(&socket, upstream::answer),
-        };
-        Err(error.into())
+        }
     }
 }
 

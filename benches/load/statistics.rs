@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::window::{Core, Round};
 
 /// The server's core counts as busy from this share of the time on; below, the generator was the limit.
-const BUSY: f64 = 0.97;
+pub const BUSY: f64 = 0.97;
 
 /// What is said of rounds in which the generator was the limit.
 pub const GENERATOR_BOUND: &str = "generator-bound";
@@ -19,6 +19,23 @@ pub struct Pair<T> {
     pub echo: T,
     /// On the server.
     pub server: T,
+}
+
+impl<T> Pair<T> {
+    /// The `nth` pair. Who is first changes each time, or whatever drifts within a pair would always fall on the same one.
+    pub fn in_turns<E>(
+        nth: usize,
+        mut echo: impl FnMut() -> Result<T, E>,
+        mut server: impl FnMut() -> Result<T, E>,
+    ) -> Result<Self, E> {
+        if nth.is_multiple_of(2) {
+            let echo = echo()?;
+            Ok(Self { echo, server: server()? })
+        } else {
+            let server = server()?;
+            Ok(Self { echo: echo()?, server })
+        }
+    }
 }
 
 /// The lower quartile, the median and the upper quartile.

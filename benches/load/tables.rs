@@ -30,8 +30,17 @@ pub fn measure(cores: &Cores, resolver: SocketAddr, plan: &Plan) -> Result<Table
     let mut rounds: Vec<Vec<Round>> = Vec::new();
     let is_busy = |rounds: &&Vec<Round>| rounds.iter().all(Round::is_busy);
     while rounds.iter().filter(is_busy).count() < plan.rounds && rounds.len() < TRIES * plan.rounds {
-        let round = |(generator, server): &mut (Generator, Server)| generator.round(plan.time, &|| server.core());
-        rounds.push(servers.iter_mut().map(round).collect::<Result<_, _>>()?);
+        let mut round = vec![Round::default(); SIZES.len()];
+        let mut ask = |(into, (generator, server)): (&mut Round, &mut (Generator, Server))| {
+            generator.round(plan.time, &|| server.core()).map(|measured| *into = measured)
+        };
+        // Who is first changes each time.
+        let mut turns = round.iter_mut().zip(&mut servers);
+        match rounds.len().is_multiple_of(2) {
+            true => turns.try_for_each(&mut ask)?,
+            false => turns.rev().try_for_each(&mut ask)?,
+        }
+        rounds.push(round);
     }
     let resident: Vec<_> = servers.iter().map(|(_, server)| server.resident()).collect();
     Ok(table(&rounds, &resident))

@@ -246,6 +246,7 @@ fn connect(client: SocketAddr, target: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // A port is then taken for the whole path, not for the client's address alone.
     setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&client.into())?;
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => Err(error),

@@ -3,16 +3,12 @@
 //! One thread and one epoll; all that has arrived on a connection is read at once and goes back at once.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::echo;
 use crate::tcp::split;
-
-/// Connections that wait for being accepted.
-const BACKLOG: i32 = 1024;
 
 /// Connections looked at with one system call.
 const EVENTS: usize = 64;
@@ -30,17 +26,6 @@ struct Connection {
     rest: Vec<u8>,
 }
 
-/// A listener on `address`.
-pub fn door(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    // Its connections have it too.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Answers forever. Returns only when the listener fails.
 pub fn serve(listener: &TcpListener) -> io::Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
@@ -54,6 +39,7 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
         for event in &events[..count] {
             if event.data() == LISTENER {
                 let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
                 let index = free.pop().unwrap_or(connections.len());
                 epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
                 connections.resize_with(connections.len().max(index + 1), || None);

@@ -120,6 +120,7 @@ pub const RECORD_TTL: Limit = limit("zone.ttl", 300, 0, i32::MAX as u32, "RFC 21
 /// All of them.
 pub const LIMITS: &[Limit] = &[
     UDP_THREADS,
+    BUSY_POLL,
     RECEIVE_BUFFER,
     TCP_CONNECTIONS,
     TCP_PER_CLIENT,

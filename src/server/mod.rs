@@ -130,9 +130,11 @@ impl Threads {
         let count = limits.udp_threads.max(sockets.len());
         sockets.iter().for_each(|socket| udp::poll_busily(socket, limits.busy_poll));
         let cores = if limits.pin_threads { udp::cores() } else { Vec::new() };
-        for (nth, socket) in sockets.iter().cycle().take(count).enumerate() {
+        for socket in sockets.iter().cycle().take(count) {
+            // Over all addresses, so that those of the next one do not begin with the same cores.
+            let nth = self.running.len();
             // Linux shows 15 octets of a thread's name.
-            let name = format!("udp-{}", self.running.len());
+            let name = format!("udp-{nth}");
             let core = cores.get(nth % cores.len().max(1)).copied();
             let (socket, stop) = (Arc::clone(socket), Arc::clone(&self.stop));
             self.running.push(udp::spawn(name, core, socket, resolver.clone(), stop)?);

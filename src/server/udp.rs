@@ -85,7 +85,8 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
         }
         let now = Instant::now();
         let (mut hall, forwarder) = resolver.enter();
-        hall.foresee(inbox.datagrams().map(|(bytes, _)| bytes));
+        // What panics here will once more where it is counted.
+        let _ = shielded(|| hall.foresee(inbox.datagrams().map(|(bytes, _)| bytes)));
         for datagram in inbox.datagrams() {
             if shielded(|| answer(datagram, socket, &mut hall, &forwarder, now, &mut outbox)).is_none() {
                 regret(hall.counts());
@@ -110,7 +111,7 @@ fn answer(
 ) {
     let &Arrival { client, asked, .. } = arrival;
     if !arrival.whole {
-        // Cut short, so its end is not known. Nobody sends a query of 4096 octets, and telling a query from a reply,
+        // Cut short, so its end is not known. Nobody sends a query of so many octets, and telling a query from a reply,
         // which must never be replied to, is not this room's business: no reply.
         hall.counts().dropped.add(1);
         return;

@@ -36,6 +36,9 @@ use entry::{Entry, Queue, Trouble, renewal, weight};
 const SHARDS: usize = 32;
 /// Memory for which a slot is set aside: what the answer of a few addresses takes, tables and all.
 const BYTES_PER_SLOT: usize = 400;
+/// Entries up to which a table may grow while queries wait for it; while it does, there is half a table more than is
+/// counted.
+const GROWS: usize = 8192;
 /// How long a first failure is kept; the second in a row twice as long, and so on.
 const FAILURE: Duration = Duration::from_secs(1);
 /// What of that is the most, as a multiple of the first: a VPC's resolver is well again soon.
@@ -258,8 +261,8 @@ struct Line {
 
 /// One part of the cache. Memory is set aside for its tables at full size, so that it is known and the bound holds; only
 /// the table of slots grows into it. A host asks for some hundred names again and again, and a table of their size stays in
-/// the processor's caches, where one of full size costs two waits for memory at every hit. To grow takes a fraction of
-/// a millisecond, and a dozen times in a shard's life.
+/// the processor's caches, where one of full size costs two waits for memory at every hit. To grow, a dozen times in a
+/// shard's life, takes a fraction of a millisecond up to [`GROWS`] entries; a table for more has its full size at once.
 #[derive(Debug)]
 struct Shard {
     /// The most it may take, in bytes, tables included.
@@ -284,13 +287,15 @@ impl Shard {
     fn new(share: usize) -> Self {
         let capacity = share / BYTES_PER_SLOT;
         let line = || Line { slots: VecDeque::with_capacity(capacity), weight: 0 };
+        // Twice as many: at half load what removal leaves behind is swept up in place, never by growing further.
+        let table = HashTable::with_capacity(2 * capacity);
+        let table_size = table.allocation_size();
         let mut shard = Self {
             share,
             room: 0,
             capacity,
-            table: HashTable::new(),
-            // Twice as many: at half load what removal leaves behind is swept up in place, and it grows no more.
-            table_size: HashTable::<u32>::with_capacity(2 * capacity).allocation_size(),
+            table: if capacity > GROWS { table } else { HashTable::new() },
+            table_size,
             entries: Slab::with_capacity(capacity),
             small: line(),
             main: line(),

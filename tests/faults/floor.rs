@@ -28,7 +28,7 @@ pub fn beside<T>(lab: &Lab, work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, f6
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
     let (server, client) =
         lab.inside(Host::Forwarder, || (echo::door(at), UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))))?;
-    let (server, client) = (server?, client?);
+    let ((server, _), client) = (server?, client?);
     // So that it looks whether it shall end.
     server.set_read_timeout(Some(Duration::from_millis(50)))?;
     client.connect(at)?;

@@ -23,7 +23,7 @@ const ROUND: Duration = Duration::from_millis(400);
 
 pub fn row(trial: Trial) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
-    let socket = lab.inside(Host::Forwarder, || echo::door(SocketAddr::from((RESOLVER, 53))))??;
+    let socket = lab.inside(Host::Forwarder, || echo::door(SocketAddr::from((RESOLVER, 53))))??.0;
     // So that it looks whether it shall end.
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let end = AtomicBool::new(false);

@@ -29,8 +29,9 @@ pub(super) fn renewal(stored: Instant, expires: Instant) -> Instant {
     expires.checked_sub(before).unwrap_or(expires)
 }
 
-/// A question, its answer, and how both fare.
+/// A question, its answer, and how both fare. It begins where a line of the processor's cache does, and is two of them.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
     pub(super) hash: u64,
     pub(super) route: Arc<Route>,
@@ -42,7 +43,7 @@ pub(super) struct Entry {
     pub(super) ending: Instant,
     /// From here on it is served only for want of a better.
     pub(super) expires: Instant,
-    /// It could not be asked for again. Apart, since few have it: an entry is two lines of the processor's cache without.
+    /// It could not be asked for again. Apart, since few have it.
     pub(super) trouble: Option<Box<Trouble>>,
     /// That it should be asked for again has been said.
     pub(super) renewed: bool,
