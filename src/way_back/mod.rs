@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
 use crate::metrics::Counts;
-use crate::responder::{Outcome, Pending, Responder};
+use crate::responder::{Hall, Outcome, Pending, Responder};
 use crate::upstream::Hit;
 use crate::upstream::exchange::Deliver;
 use crate::upstream::forward::Ask;
@@ -68,12 +68,18 @@ impl WayBack {
 #[derive(Debug)]
 pub struct Door {
     responder: Responder,
+    post: Post,
+    /// Where replies that are no datagrams are written.
+    long: Box<[u8]>,
+}
+
+/// Replies that leave as datagrams.
+#[derive(Debug)]
+struct Post {
     outbox: Outbox,
     /// The socket that the outbox's replies belong to.
     socket: Option<Arc<UdpSocket>>,
     envelopes: Envelopes,
-    /// Where replies that are no datagrams are written.
-    long: Box<[u8]>,
 }
 
 impl Deliver<Waiting> for Door {
@@ -81,47 +87,82 @@ impl Deliver<Waiting> for Door {
     fn deliver(&mut self, answered: &mut Vec<(Waiting, Hit)>, now: Instant, again: &mut Vec<Ask<Waiting>>) {
         // Replies of one socket leave together.
         answered.sort_unstable_by_key(|(waiting, _)| waiting.way_back.socket().map(Arc::as_ptr));
+        let Self { responder, post, long } = self;
+        let mut hall = responder.enter();
         for (waiting, hit) in answered.drain(..) {
-            if let Some(waiter) = self.take_back(waiting, &hit, now) {
+            if let Some(waiter) = take_back(&mut hall, post, long, waiting, &hit, now) {
                 again.push(waiter.into());
             }
         }
-        self.send();
+        post.send(hall.counts());
     }
 }
 
 impl Door {
     /// A door that writes replies as `responder` does. It stays on the thread that made it.
     pub fn new(responder: Responder) -> Self {
-        let long = vec![0; MAX_TCP].into_boxed_slice();
-        Self { responder, outbox: Outbox::new(), socket: None, envelopes: Envelopes::hurried(), long }
+        let post = Post { outbox: Outbox::new(), socket: None, envelopes: Envelopes::hurried() };
+        Self { responder, post, long: vec![0; MAX_TCP].into_boxed_slice() }
     }
+}
 
-    /// Takes one reply back to who asked; returns a query that must wait for more.
-    fn take_back(&mut self, waiting: Waiting, answer: &Hit, now: Instant) -> Option<Waiting> {
-        let Waiting { pending, way_back } = waiting;
-        let (pending, way_back) = match way_back {
-            WayBack::Udp { socket, asked } => {
-                let pending = self.post(&socket, asked, pending, answer, now)?;
-                (pending, WayBack::Udp { socket, asked })
-            }
-            // The place was kept when the query came, so there is nothing to wait for.
-            WayBack::Tcp(place) => match self.write(pending, answer, now) {
-                Ok(reply) => return reply.map(|reply| place.send(reply)).and(None),
-                Err(pending) => (*pending, WayBack::Tcp(place)),
-            },
-            // An error is a caller who has gone.
-            WayBack::Caller(caller) => match self.write(pending, answer, now) {
-                Ok(reply) => return reply.map(|reply| caller.send(reply)).and(None),
-                Err(pending) => (*pending, WayBack::Caller(caller)),
-            },
-        };
-        Some(Waiting { pending, way_back })
+/// Takes one reply back to who asked; returns a query that must wait for more.
+fn take_back(
+    hall: &mut Hall<'_>,
+    post: &mut Post,
+    long: &mut [u8],
+    waiting: Waiting,
+    answer: &Hit,
+    now: Instant,
+) -> Option<Waiting> {
+    let Waiting { pending, way_back } = waiting;
+    let (pending, way_back) = match way_back {
+        WayBack::Udp { socket, asked } => {
+            let pending = post.take(hall, &socket, asked, pending, answer, now)?;
+            (pending, WayBack::Udp { socket, asked })
+        }
+        // The place was kept when the query came, so there is nothing to wait for.
+        WayBack::Tcp(place) => match write(hall, long, pending, answer, now) {
+            Ok(reply) => return reply.map(|reply| place.send(reply)).and(None),
+            Err(pending) => (*pending, WayBack::Tcp(place)),
+        },
+        // An error is a caller who has gone.
+        WayBack::Caller(caller) => match write(hall, long, pending, answer, now) {
+            Ok(reply) => return reply.map(|reply| caller.send(reply)).and(None),
+            Err(pending) => (*pending, WayBack::Caller(caller)),
+        },
+    };
+    Some(Waiting { pending, way_back })
+}
+
+/// The reply that is no datagram, if there shall be one; or the query, which must wait for more.
+fn write(
+    hall: &mut Hall<'_>,
+    long: &mut [u8],
+    pending: Pending,
+    answer: &Hit,
+    now: Instant,
+) -> Result<Option<Vec<u8>>, Box<Pending>> {
+    match finish(hall, pending, answer, now, long) {
+        Outcome::Reply(length) => Ok(long.get(..length).map(<[u8]>::to_vec)),
+        Outcome::Forward(pending) => Err(Box::new(pending)),
+        Outcome::Drop => Ok(None),
     }
+}
 
+/// [`Hall::finish`], shielded.
+fn finish(hall: &mut Hall<'_>, pending: Pending, answer: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
+    shielded(|| hall.finish(pending, answer, now, out)).unwrap_or_else(|| {
+        regret(hall.counts());
+        Outcome::Drop
+    })
+}
+
+impl Post {
     /// Puts a reply with those that leave by the same socket; gives back a query that must wait for more.
-    fn post(
+    fn take(
         &mut self,
+        hall: &mut Hall<'_>,
         socket: &Arc<UdpSocket>,
         asked: Option<Asked>,
         pending: Pending,
@@ -130,12 +171,11 @@ impl Door {
     ) -> Option<Pending> {
         let elsewhere = self.socket.as_ref().is_some_and(|current| !Arc::ptr_eq(current, socket));
         if elsewhere || self.outbox.is_full() {
-            self.send();
+            self.send(hall.counts());
         }
         let client = pending.client();
-        let Self { responder, outbox, .. } = self;
-        match finish(responder, pending, answer, now, outbox.space()) {
-            Outcome::Reply(length) => outbox.keep(length, client, asked),
+        match finish(hall, pending, answer, now, self.outbox.space()) {
+            Outcome::Reply(length) => self.outbox.keep(length, client, asked),
             Outcome::Forward(pending) => return Some(pending),
             Outcome::Drop => {}
         }
@@ -144,30 +184,13 @@ impl Door {
     }
 
     /// Sends what the outbox holds.
-    fn send(&mut self) {
+    fn send(&mut self, counts: &Counts) {
         let Some(socket) = self.socket.take() else { return };
         let unsent = self.outbox.send(&socket, &mut self.envelopes);
         if unsent > 0 {
-            self.responder.counts().unsent.add(unsent);
+            counts.unsent.add(unsent);
         }
     }
-
-    /// The reply that is no datagram, if there shall be one; or the query, which must wait for more.
-    fn write(&mut self, pending: Pending, answer: &Hit, now: Instant) -> Result<Option<Vec<u8>>, Box<Pending>> {
-        match finish(&mut self.responder, pending, answer, now, &mut self.long) {
-            Outcome::Reply(length) => Ok(self.long.get(..length).map(<[u8]>::to_vec)),
-            Outcome::Forward(pending) => Err(Box::new(pending)),
-            Outcome::Drop => Ok(None),
-        }
-    }
-}
-
-/// [`Hall::finish`](crate::responder::Hall::finish), shielded.
-fn finish(responder: &mut Responder, pending: Pending, answer: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
-    shielded(|| responder.enter().finish(pending, answer, now, out)).unwrap_or_else(|| {
-        regret(responder.counts());
-        Outcome::Drop
-    })
 }
 
 /// Does the work for one query; `None` if it panicked, which is to be [`regret`]ted. That costs this query its reply, and

@@ -94,10 +94,14 @@ impl Question {
     /// The name with the case of each letter as the next of `bits` says (0x20): what a forger must guess, and a resolver
     /// gives back.
     pub fn spelt(&self, bits: &[u8; 32]) -> Box<[u8]> {
-        let bit = |index: usize| bits.get(index / 8).is_some_and(|octet| octet >> (index % 8) & 1 != 0);
-        // The lengths of labels are no letters: they are below 64.
-        let spelt = |(index, octet): (usize, &u8)| if bit(index) { octet.to_ascii_uppercase() } else { *octet };
-        self.name.as_wire().iter().enumerate().map(spelt).collect()
+        let mut spelt: Box<[u8]> = self.name.as_wire().into();
+        for (octets, bits) in spelt.chunks_mut(8).zip(bits) {
+            for (index, octet) in octets.iter_mut().enumerate() {
+                // No branch: half of them would be foreseen wrongly. The lengths of labels are no letters, but below 64.
+                *octet ^= u8::from(octet.is_ascii_lowercase()) << 5 & (bits >> index & 1) << 5;
+            }
+        }
+        spelt
     }
 
     /// Whether `message` is a reply that repeats this question, whatever else it says.
