@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use phzd::config::{File, Machine};
 use phzd::resolver::Resolver;
+use phzd::responder::Outcome;
 use phzd::server::sockets::{Reason, open, raise_descriptor_limit};
 use phzd::server::{Limits, Listener, Server};
+use phzd::wire::Transport;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -110,10 +112,15 @@ impl Running {
     }
 
     fn forwarding(upstream: &Upstream, listener: Listener, limits: Limits) -> Self {
+        Self::on_all(upstream, vec![listener], limits)
+    }
+
+    /// On several addresses, of which the first is its own.
+    fn on_all(upstream: &Upstream, listeners: Vec<Listener>, limits: Limits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = listeners[0].local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let server = Server::new(upstream.resolver(), vec![listener], limits);
+        let server = Server::new(upstream.resolver(), listeners, limits);
         let task = runtime.spawn(server.run(async { drop(stopped.await) }));
         Self { runtime, address, stop: Some(stop), task: Some(task) }
     }
@@ -220,6 +227,63 @@ fn batches_of_any_size_are_answered_one_by_one() {
         id += size;
     }
     assert_silence(&client);
+}
+
+#[test]
+fn a_batch_is_answered_as_each_of_its_queries_is_by_itself() {
+    let kinds: [fn(u16) -> Vec<u8>; 9] = [
+        query,
+        // AAAA: no data. AXFR: not served. Class CH: refused.
+        |id| [&query(id)[..49], &[28, 0, 1]].concat(),
+        |id| [&query(id)[..49], &[252, 0, 1]].concat(),
+        |id| [&query(id)[..49], &[1, 0, 3]].concat(),
+        |id| query_for("below.private.s3.eu-west-1.amazonaws.com", id),
+        // Without RD, for a name that would be forwarded.
+        |id| [&id.to_be_bytes()[..], &[0], &query_for("www.example.com", id)[3..]].concat(),
+        // Two questions, by the header; a reply; nothing but an id. The first is malformed, the others get no reply.
+        |id| [&id.to_be_bytes()[..], &[1, 0, 0, 2], &query(id)[6..]].concat(),
+        |id| [&id.to_be_bytes()[..], &[0x81], &query(id)[3..]].concat(),
+        |id| id.to_be_bytes().to_vec(),
+    ];
+    let batch: Vec<_> = (0..63).map(|id: u16| kinds[usize::from(id) % kinds.len()](id)).collect();
+    for listen in [loopback(1), Ipv4Addr::UNSPECIFIED] {
+        let upstream = Upstream::open();
+        let listener = open(SocketAddr::new(listen.into(), 0), 1, 0).unwrap().listener;
+        let port = listener.local_addr().unwrap().port();
+        // Of a socket that is bound to no address, addresses in turns.
+        let asked = |id: u16| {
+            let last = if listen.is_unspecified() { 1 + id % 3 } else { 1 };
+            SocketAddr::new(loopback(last as u8).into(), port)
+        };
+        let client = client(loopback(1));
+        let me = client.local_addr().unwrap();
+        let (mut alone, mut out) = (upstream.resolver(), [0; 1232]);
+        let mut expected = Vec::new();
+        for (id, packet) in (0..).zip(&batch) {
+            if let Outcome::Reply(length) = alone.respond(packet, me, Transport::Udp, Instant::now(), &mut out) {
+                expected.push((out[..length].to_vec(), asked(id)));
+            }
+        }
+        // The kernel tells which address was asked of what comes once it has been asked to.
+        let prepared = listener.udp[0].try_clone().unwrap();
+        nix::sys::socket::setsockopt(&prepared, nix::sys::socket::sockopt::Ipv4PacketInfo, &true).unwrap();
+        // All of it is there when the first is read.
+        (0..).zip(&batch).for_each(|(id, packet)| _ = client.send_to(packet, asked(id)).unwrap());
+        let server = Running::forwarding(&upstream, listener, LIMITS);
+        let mut replies: Vec<_> = (0..expected.len())
+            .map(|_| {
+                let mut reply = [0; 2048];
+                let (length, from) = client.recv_from(&mut reply).unwrap();
+                (reply[..length].to_vec(), from)
+            })
+            .collect();
+        assert_silence(&client);
+        expected.sort_unstable();
+        replies.sort_unstable();
+        assert_eq!(replies, expected);
+        assert_eq!(expected.len(), 49, "seven kinds of nine get a reply");
+        server.stop();
+    }
 }
 
 #[test]
@@ -551,12 +615,15 @@ fn several_sockets_share_an_address_and_all_are_read() {
 
 #[test]
 fn pinned_threads_have_a_core_each_and_polling_ones_answer_too() {
-    let limits = Limits { udp_threads: 2, pin_threads: true, busy_poll: Duration::from_micros(50), ..LIMITS };
-    let server = Running::with(loopback(1), limits);
-    for id in 0..16 {
+    // One thread for each of two addresses: they must not begin with the same core.
+    let limits = Limits { pin_threads: true, busy_poll: Duration::from_micros(50), ..LIMITS };
+    let listeners = [1, 2].map(|last| open(SocketAddr::new(loopback(last).into(), 0), 1, 0).unwrap().listener);
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let _server = Running::on_all(&Upstream::open(), listeners.into(), limits);
+    for (id, address) in (0..16).zip(addresses.iter().cycle()) {
         let client = client(loopback(1));
-        client.send_to(&query(id), server.address).unwrap();
-        assert_eq!(next_reply(&client), (id, server.address));
+        client.send_to(&query(id), address).unwrap();
+        assert_eq!(next_reply(&client), (id, *address));
     }
     let value = |status: &str, key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));

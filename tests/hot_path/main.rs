@@ -6,9 +6,18 @@
 mod path;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
 
 use allocation_counter::measure;
-use path::{Case, Hall, cases, with_edns};
+use arc_swap::ArcSwap;
+use path::{Case, Hall, cases, query, with_edns};
+use phzd::config::Config;
+use phzd::metrics::Registry;
+use phzd::policy::Policy;
+use phzd::responder::{Outcome, Responder};
+use phzd::upstream::Upstream;
+use phzd::wire::Transport;
 
 /// How often each query is asked while allocations are counted.
 const TIMES: u64 = 100;
@@ -36,6 +45,32 @@ fn what_is_answered_at_once_takes_no_memory() {
         }
     }
     assert!(wasteful.is_empty(), "allocations for {TIMES} queries:\n{}", wasteful.join("\n"));
+}
+
+#[test]
+fn nor_does_a_batch_that_is_foreseen() {
+    let names: String = (0..20_000).map(|number| format!("\"team-{number}\",")).collect();
+    let text = format!(
+        "[vpc]\nregion = \"ap-northeast-1\"\ncidrs = [\"172.31.0.0/16\"]\nself = \"172.31.1.5\"\n\
+         [[endpoint]]\nname = \"s3\"\naddresses = [\"172.31.1.152\"]\n\
+         [[bucket]]\nendpoint = \"s3\"\nnames = [{names}]\n"
+    );
+    let (config, _) = Config::parse("phzd.toml", &text).unwrap();
+    let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
+    let mut responder = Responder::new(policy, Arc::new(Upstream::new(&config)), Registry::default());
+    let (client, now, mut out) = ("172.31.1.7:4242".parse().unwrap(), Instant::now(), [0; 512]);
+    let host = |number: u32| format!("team-{}.s3.ap-northeast-1.amazonaws.com", number * 300);
+    let batch: Vec<_> = (0..64).map(|number| query(&host(number), 1)).collect();
+    let mut ask = || {
+        let mut hall = responder.enter();
+        hall.foresee(batch.iter().map(|packet| &**packet));
+        for packet in &batch {
+            let outcome = hall.respond(packet, client, Transport::Udp, now, &mut out);
+            assert!(matches!(outcome, Outcome::Reply(_)) && out[7] == 1, "{outcome:?}");
+        }
+    };
+    ask();
+    assert_eq!(measure(ask).count_total, 0);
 }
 
 #[test]
