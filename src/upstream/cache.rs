@@ -38,7 +38,7 @@ const SHARDS: usize = 32;
 const BYTES_PER_SLOT: usize = 400;
 /// Entries up to which a table may grow while queries wait for it; while it does, there is half a table more than is
 /// counted.
-const GROWS: usize = 8192;
+const GROWS: usize = 32_768;
 /// How long a first failure is kept; the second in a row twice as long, and so on.
 const FAILURE: Duration = Duration::from_secs(1);
 /// What of that is the most, as a multiple of the first: a VPC's resolver is well again soon.
@@ -114,25 +114,24 @@ impl Cache {
     /// The answer to what is `asked` of the resolvers of `route`, unless it has expired.
     pub fn get(&self, route: &Route, asked: Asked<'_>, now: Instant) -> Option<Hit> {
         let hash = self.hash(route, asked);
-        let mut shard = self.shard(hash);
-        let entry = shard.find(hash, route, asked)?;
-        // An expired entry counts as used as well: whoever asks for it wants it back.
-        entry.uses = (entry.uses + 1).min(MOST_USES);
-        if now < entry.expires {
-            let renew = entry.uses == MOST_USES && !entry.renewed && now >= entry.ending;
-            entry.renewed |= renew;
-            return Some(Hit { renew, ..entry.hit(now) });
-        }
-        let trouble = entry.trouble.as_ref().filter(|trouble| now < trouble.until)?;
-        Some(trouble.failure.clone().map_or_else(|| Hit { stale: true, ..entry.hit(now) }, Hit::fresh))
+        self.shard(hash).find(hash, route, asked)?.serve(now)
     }
 
-    /// The answer to what is `asked`, if its time is over and it may be served all the same.
-    pub fn stale(&self, route: &Route, asked: Asked<'_>, stale: Stale, now: Instant) -> Option<Hit> {
+    /// The same; where there is none, the answer whose time is over, if it may be served all the same.
+    ///
+    /// # Errors
+    /// The older answer, if there is one.
+    pub fn get_or_stale(
+        &self,
+        route: &Route,
+        asked: Asked<'_>,
+        stale: Stale,
+        now: Instant,
+    ) -> Result<Hit, Option<Hit>> {
         let hash = self.hash(route, asked);
         let mut shard = self.shard(hash);
-        let entry = shard.find(hash, route, asked)?;
-        entry.may_be_stale(stale, now).then(|| Hit { stale: true, ..entry.hit(now) })
+        let entry = shard.find(hash, route, asked).ok_or(None)?;
+        entry.serve(now).ok_or_else(|| entry.may_be_stale(stale, now).then(|| entry.stale_hit(now)))
     }
 
     /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the
@@ -262,7 +261,7 @@ struct Line {
 /// One part of the cache. Memory is set aside for its tables at full size, so that it is known and the bound holds; only
 /// the table of slots grows into it. A host asks for some hundred names again and again, and a table of their size stays in
 /// the processor's caches, where one of full size costs two waits for memory at every hit. To grow, a dozen times in a
-/// shard's life, takes a fraction of a millisecond up to [`GROWS`] entries; a table for more has its full size at once.
+/// shard's life, takes a millisecond or two at most, up to [`GROWS`] entries; a table for more has its full size at once.
 #[derive(Debug)]
 struct Shard {
     /// The most it may take, in bytes, tables included.

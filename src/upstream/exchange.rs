@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::thread;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -113,7 +114,7 @@ impl<W: Send + 'static> Exchange<W> {
                 events,
                 waker: own_waker,
                 epoll,
-                sockets: HashMap::new(),
+                sockets: HashMap::default(),
                 streams: HashMap::new(),
                 encrypted: None,
                 deliver: deliver(),
@@ -165,7 +166,7 @@ struct Driver<W, D> {
     waker: Arc<Waker>,
     epoll: Epoll,
     /// UDP sockets by the forwarder's number.
-    sockets: HashMap<usize, Open>,
+    sockets: HashMap<usize, Open, RandomState>,
     /// TCP exchanges by the key of their event.
     streams: HashMap<u64, Fetching>,
     /// There since the first target that is not plain.

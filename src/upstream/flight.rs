@@ -157,10 +157,11 @@ impl<W> Flight<W> {
             serial,
             question,
             spelling,
-            waiters: VecDeque::new(),
+            // Most have one of each, and room for four would be a kilobyte.
+            waiters: VecDeque::with_capacity(1),
             seat: None,
             queued: false,
-            sent: Vec::new(),
+            sent: Vec::with_capacity(1),
             most_sends: MAX_SENDS.max(2 * route.hops().len()),
             route,
             sends: 0,

@@ -5,18 +5,17 @@
 //! So a conversation with resolvers that lose, refuse or truncate can be played in a test without waiting for it.
 //!
 //! This file is what happens; whom to ask and how a question leaves is `send`, what those who wait are told `tell`, and
-//! `guard` looks at what should not happen.
+//! `guard` looks at what should not happen; `index` knows which flight asks what.
 
 mod guard;
+mod index;
 mod send;
 mod tell;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -161,10 +160,10 @@ impl<W> Forwarder<W> {
             down = self.is_down(&route);
         }
         // It may have come while the question was on its way here.
-        if let Some(hit) = self.upstream.cached(&route, question.as_asked(), now) {
-            return self.answered.push((waiter, hit));
-        }
-        let stale = self.upstream.stale(&route, question.as_asked(), now);
+        let stale = match self.upstream.cached_or_stale(&route, question.as_asked(), now) {
+            Ok(hit) => return self.answered.push((waiter, hit)),
+            Err(stale) => stale,
+        };
         if let (true, Some(stale)) = (down, &stale) {
             self.answered.push((waiter, stale.clone()));
             return self.look(&question, &route, now);
@@ -194,7 +193,7 @@ impl<W> Forwarder<W> {
 
     /// Asks for a popular answer again before its time is over, if a packet can be spared.
     fn renew(&mut self, question: Question, route: Arc<Route>, now: Instant) {
-        if self.find(&question, &route).is_none() && !self.is_down(&route) {
+        if !self.is_asked(&question, &route) && !self.is_down(&route) {
             self.ask_aside(question, route, None, now);
         }
     }
@@ -354,37 +353,6 @@ impl<W> Forwarder<W> {
         self.line.len() == 0
     }
 
-    /// The flight that asks this, if it is under way.
-    fn find(&self, question: &Question, route: &Route) -> Option<usize> {
-        let hash = self.hasher.hash_one((route, question.as_asked()));
-        let same = |key: &usize| {
-            self.flights.get(*key).is_some_and(|flight| flight.question == *question && *flight.route == *route)
-        };
-        self.index.find(hash, same).copied()
-    }
-
-    /// The flight that asks this, a new one if there is none.
-    fn flight_for(&mut self, question: Question, route: Arc<Route>, now: Instant) -> Flown {
-        if let Some(key) = self.find(&question, &route)
-            && let Some(Flight { serial, .. }) = self.flights.get(key)
-        {
-            return Flown { key, serial: *serial };
-        }
-        let Self { flights, hasher, index, random, .. } = self;
-        let spelling = match self.upstream.case_randomisation.load(Relaxed) {
-            true => question.spelt(&random.random()),
-            false => question.name.as_wire().into(),
-        };
-        self.serial += 1;
-        let hash = hasher.hash_one((&*route, question.as_asked()));
-        let key = flights.insert(Flight::new(self.serial, question, spelling, route, now));
-        let rehash = |key: &usize| {
-            flights.get(*key).map_or(0, |flight| hasher.hash_one((&*flight.route, flight.question.as_asked())))
-        };
-        index.insert_unique(hash, key, rehash);
-        Flown { key, serial: self.serial }
-    }
-
     /// Something came back from the resolver at `place` in the route.
     fn landed(&mut self, key: usize, place: usize, read: Result<Received, Unusable>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
@@ -469,15 +437,6 @@ impl<W> Forwarder<W> {
             self.repeat(key, now);
         }
         self.set_timer(key);
-    }
-
-    /// A flight is not joined any more.
-    fn unindex(&mut self, key: usize) {
-        let Some(flight) = self.flights.get(key) else { return };
-        let hash = self.hasher.hash_one((&*flight.route, flight.question.as_asked()));
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == key) {
-            entry.remove();
-        }
     }
 
     /// Sets the timer of a flight to what it waits for next, unless it is set to an earlier time.

@@ -101,9 +101,13 @@ impl Upstream {
         Some(hit)
     }
 
-    /// The same when its time is over, as long as it may be served then.
-    fn stale(&self, route: &Route, asked: Asked<'_>, now: Instant) -> Option<Hit> {
-        self.cache.stale(route, asked, self.staleness(), now)
+    /// The same; where there is none, the answer whose time is over, as long as it may be served then.
+    fn cached_or_stale(&self, route: &Arc<Route>, asked: Asked<'_>, now: Instant) -> Result<Hit, Option<Hit>> {
+        let hit = self.cache.get_or_stale(route, asked, self.staleness(), now)?;
+        if hit.renew {
+            self.renewals.add(route, asked);
+        }
+        Ok(hit)
     }
 
     /// Keeps what came from `route`, for as long as its TTLs and the configuration allow.

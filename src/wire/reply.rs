@@ -331,23 +331,25 @@ impl<'a> Reader<'a> {
     fn body(&self) -> Option<(Vec<u8>, Vec<u16>)> {
         let records = self.message.get(self.start..)?;
         let (from, to) = self.opt.as_ref().map_or((self.at, self.at), |(from, to, ..)| (*from, *to));
-        let mut body = Vec::with_capacity(records.len());
+        let gone = to - from;
+        // Exactly as long as it will be: what is kept need not be moved to be boxed.
+        let mut body = Vec::with_capacity(records.len().saturating_sub(gone));
         body.extend(self.message.get(self.start..from)?);
         body.extend(self.message.get(to..)?);
-        let gone = to - from;
         if gone > 0 && to < self.at {
             self.close_gap(&mut body, from, to)?;
         }
         let places = self.ttls.iter().map(|&at| if at < from { at } else { at - gone } - self.start);
-        let places: Vec<u16> = places.map(u16::try_from).collect::<Result<_, _>>().ok()?;
-        for &place in &places {
-            let ttl = body.get_mut(usize::from(place)..)?.first_chunk_mut::<4>()?;
+        let mut ttls = Vec::with_capacity(self.ttls.len());
+        for place in places {
+            ttls.push(u16::try_from(place).ok()?);
+            let ttl = body.get_mut(place..)?.first_chunk_mut::<4>()?;
             // It is said as it counts, so that a client that reads it otherwise does not keep it for 68 years.
             if ttl[0] & 0x80 != 0 {
                 *ttl = [0; 4];
             }
         }
-        Some((body, places))
+        Some((body, ttls))
     }
 
     /// Records came after the OPT: pointers of theirs to names after it move with them.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Hit, Stale};
+use super::{Hit, MOST_USES, Stale};
 use crate::upstream::Route;
 use crate::wire::reply::Outcome;
 use crate::wire::{Answer, Question};
@@ -75,6 +75,24 @@ impl Trouble {
 }
 
 impl Entry {
+    /// What is served at once, and counted as a use: the answer while its time lasts, then what its trouble leaves.
+    pub(super) fn serve(&mut self, now: Instant) -> Option<Hit> {
+        // An expired entry counts as used as well: whoever asks for it wants it back.
+        self.uses = (self.uses + 1).min(MOST_USES);
+        if now < self.expires {
+            let renew = self.uses == MOST_USES && !self.renewed && now >= self.ending;
+            self.renewed |= renew;
+            return Some(Hit { renew, ..self.hit(now) });
+        }
+        let trouble = self.trouble.as_ref().filter(|trouble| now < trouble.until)?;
+        Some(trouble.failure.clone().map_or_else(|| self.stale_hit(now), Hit::fresh))
+    }
+
+    /// The answer, when its time is over.
+    pub(super) fn stale_hit(&self, now: Instant) -> Hit {
+        Hit { stale: true, ..self.hit(now) }
+    }
+
     pub(super) fn hit(&self, now: Instant) -> Hit {
         let age = now.saturating_duration_since(self.stored).as_secs();
         Hit { age: u32::try_from(age).unwrap_or(u32::MAX), ..Hit::fresh(Arc::clone(&self.answer)) }

@@ -24,7 +24,7 @@ impl<W> Forwarder<W> {
     pub(super) fn suspect_loop(&mut self, question: &Question, route: &Arc<Route>, client: IpAddr, now: Instant) {
         let Some(resolver) = route.addresses().find(|resolver| resolver.ip() == client) else { return };
         let recent = |then: &Instant| now.saturating_duration_since(*then) < LOOP_CHECK_EVERY;
-        if self.find(question, route).is_none() || self.loop_checks.get(&resolver).is_some_and(recent) {
+        if !self.is_asked(question, route) || self.loop_checks.get(&resolver).is_some_and(recent) {
             return;
         }
         self.loop_checks.insert(resolver, now);
