@@ -217,15 +217,16 @@ mod tests {
             assert_eq!(pool.awaiting(place.socket, place.id), Some(flight));
             asked.entry(place.socket).or_default().push(place.id);
         }
-        assert!(asked.values().all(|ids| ids.len() <= 64));
-        assert!(asked.len() < 10_000 / 64 + 2 * SOCKETS_PER_RESOLVER, "no new socket for each question");
+        let most = QUESTIONS_PER_SOCKET as usize;
+        assert!(asked.values().all(|ids| ids.len() <= most));
+        assert!(asked.len() < 10_000 / most + 2 * SOCKETS_PER_RESOLVER, "no new socket for each question");
         let mut closed = 0;
         for (socket, ids) in &asked {
             let unique: HashSet<_> = ids.iter().collect();
             assert_eq!(unique.len(), ids.len());
             for (index, id) in ids.iter().enumerate() {
                 let done = pool.release(*socket, *id);
-                assert_eq!(done, ids.len() == 64 && index == 63);
+                assert_eq!(done, ids.len() == most && index + 1 == most);
                 closed += usize::from(done);
             }
         }
@@ -245,8 +246,11 @@ mod tests {
             let _ = pool.refill(resolver(), now);
             assert_eq!(pool.open[&resolver()].len(), (flight + 2).min(SOCKETS_PER_RESOLVER));
         }
-        assert!(asked.values().all(|questions| *questions <= 64));
-        assert_eq!(asked.values().filter(|questions| **questions == 64).count(), asked.len() - SOCKETS_PER_RESOLVER);
+        assert!(asked.values().all(|questions| *questions <= QUESTIONS_PER_SOCKET));
+        assert_eq!(
+            asked.values().filter(|questions| **questions == QUESTIONS_PER_SOCKET).count(),
+            asked.len() - SOCKETS_PER_RESOLVER
+        );
     }
 
     #[test]
@@ -283,7 +287,11 @@ mod tests {
         for flight in 0..1000 {
             let _ = pool.place(resolver(), flight, &[], now + SOCKET_LIFE, &mut random);
         }
-        assert!(pool.sockets.len() < before + 1000 / 64 + 2 * SOCKETS_PER_RESOLVER, "{}", pool.sockets.len());
+        assert!(
+            pool.sockets.len() < before + 1000 / QUESTIONS_PER_SOCKET as usize + 2 * SOCKETS_PER_RESOLVER,
+            "{}",
+            pool.sockets.len()
+        );
     }
 
     #[test]
