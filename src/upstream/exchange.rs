@@ -15,7 +15,6 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::thread;
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -166,7 +165,7 @@ struct Driver<W, D> {
     waker: Arc<Waker>,
     epoll: Epoll,
     /// UDP sockets by the forwarder's number.
-    sockets: HashMap<usize, Open, RandomState>,
+    sockets: HashMap<usize, Open>,
     /// TCP exchanges by the key of their event.
     streams: HashMap<u64, Fetching>,
     /// There since the first target that is not plain.
