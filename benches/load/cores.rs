@@ -1,122 +1,222 @@
 //! What a second core is worth: phzd with one thread on one core, and with two threads on two.
 //!
-//! With four cores that is measured as it stands: two generators have a core each, and both servers are kept busy. With
-//! fewer, server and generators share two cores, so queries a second would say how the kernel divides them; what is
-//! compared then is how many replies a second of the server's own CPU time yields. Two threads that get in each other's
-//! way need more of it for a reply. That is a hint, not a proof: with generators on the same cores both threads seldom
-//! run at once.
+//! Queries are put into the server's sockets while it is stopped. Then it goes on, and until the last reply nobody else has
+//! anything to do: no generator takes a core, so two cores are enough for two threads. Each socket is given equally many,
+//! which the kernel, who deals clients out by their ports, would do only roughly. All rounds count: that a thread ends before
+//! the other, or that somebody else had a core, is a part of what a second one is worth.
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Barrier;
-use std::thread;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::generator::{Generator, Idle, Load as _, RAMP};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::programs::Program;
+use crate::questions::{Client, Expected, Query, Questions};
 use crate::report::{figure, spread, thousands};
-use crate::rows::{Plan, Row};
+use crate::rows::Plan;
 use crate::server::{Cores, Server, stay_on};
-use crate::statistics::{BUSY, median, quartiles};
+use crate::statistics::{median, quartiles};
 use crate::table::Table;
 use crate::window::Round;
 
-/// Measures, and says how.
+/// Queries for each thread in a round: what phzd's receive buffer holds, at a kilobyte each, and a little less.
+const QUEUED: usize = 6000;
+/// Rounds for each that is asked for: they are short.
+const MORE: usize = 3;
+/// Clients for each socket of the server's, beside the one whose reply is the last.
+const CLIENTS: usize = 16;
+/// Clients tried until each of the server's sockets has its own.
+const MOST_CLIENTS: usize = 400;
+/// Room for replies at each client, in octets: more than its share of them takes.
+const ROOM: usize = 4 << 20;
+/// How long a reply, or the server's being stopped, may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Measures.
 pub fn measure(cores: &Cores, resolver: SocketAddr, plan: &Plan) -> Result<Table, Box<dyn Error>> {
     let both = [cores.server, cores.load];
-    let (two, loads, idle) = match cores.spare {
-        Some(spare) => (both, spare, Idle::Spin),
-        None => (both, both, Idle::Sleep),
-    };
-    let servers = [Program::Phzd.start(&two[..1], resolver)?, Program::Phzd.start(&two, resolver)?];
-    stay_on(&loads[1..])?;
-    let mut rounds = [Vec::new(), Vec::new()];
-    for _ in 0..plan.rounds {
-        for (server, rounds) in servers.iter().zip(&mut rounds) {
-            rounds.push(round(server, loads, idle, plan.time)?);
+    let one = Program::Phzd.start(&both[..1], resolver)?;
+    let two = Program::Phzd.start(&both, resolver)?;
+    stay_on(&[cores.load])?;
+    let mut queues = [Queues::find(&one, 1)?, Queues::find(&two, 2)?];
+    let mut rounds: Vec<[Round; 2]> = Vec::new();
+    while rounds.len() < MORE * plan.rounds {
+        let mut pair = [Round::default(); 2];
+        let order = if rounds.len().is_multiple_of(2) { [0, 1] } else { [1, 0] };
+        for index in order {
+            pair[index] = queues[index].round([&one, &two][index])?;
         }
+        rounds.push(pair);
     }
-    Ok(table(&rounds, idle))
+    Ok(table(&rounds))
 }
 
-/// One round with a generator on each of two cores.
-fn round(server: &Server, loads: [usize; 2], idle: Idle, time: Duration) -> Result<Round, Box<dyn Error>> {
-    let (begin, end) = (Barrier::new(3), Barrier::new(3));
-    let one = |core: usize| -> io::Result<Round> {
-        let started = stay_on(&[core]).map_err(io::Error::from).and_then(|()| {
-            let mut generator = Generator::new(server.address, Row::Cores.work()?, idle)?;
-            let mut ramp = Round::default();
-            generator.run(RAMP, &mut ramp)?;
-            Ok((generator, ramp))
-        });
-        // Whoever could not start must not let the others wait.
-        begin.wait();
-        let mut round = Round::default();
-        let ran = started.and_then(|(mut generator, ramp)| {
-            generator.run(time, &mut round)?;
-            Ok((generator, ramp))
-        });
-        end.wait();
-        let (mut generator, mut beside) = ran?;
-        // Replies count while the clock runs, what is lost or wrong at any time.
-        generator.drain(&mut beside)?;
-        Ok(Round { lost: round.lost + beside.lost, wrong: round.wrong + beside.wrong, ..round })
-    };
-    thread::scope(|scope| {
-        let generators = loads.map(|core| scope.spawn(move || one(core)));
-        begin.wait();
-        let (before, clock) = (server.core(), Instant::now());
-        end.wait();
-        let mut sum = Round { wall: clock.elapsed(), core: server.core().since(before), ..Round::default() };
-        for generator in generators {
-            let round = generator.join().map_err(|_| "a generator panicked")??;
-            (sum.replies, sum.lost, sum.wrong) =
-                (sum.replies + round.replies, sum.lost + round.lost, sum.wrong + round.wrong);
+/// How many cores the server had.
+fn busy(round: &Round) -> f64 {
+    round.core.busy.map_or(f64::NAN, |busy| busy.as_secs_f64() / round.wall.as_secs_f64())
+}
+
+/// Clients by the socket of the server's that has their queries.
+struct Queues(Vec<Vec<Asker>>);
+
+/// A client that asks one name.
+struct Asker {
+    socket: UdpSocket,
+    query: Query,
+}
+
+impl Queues {
+    /// Finds clients for each of so many sockets: while the server is stopped, a query shows which one it waits in.
+    fn find(server: &Server, sockets: usize) -> Result<Self, Box<dyn Error>> {
+        let mut found: BTreeMap<u64, Vec<Asker>> = BTreeMap::new();
+        let is_enough = |found: &BTreeMap<u64, Vec<Asker>>| {
+            found.len() == sockets && found.values().all(|askers| askers.len() == CLIENTS + 1)
+        };
+        stop(server)?;
+        let mut questions = Questions::buckets();
+        for _ in 0..MOST_CLIENTS {
+            let mut asker = Asker::new(server.address, questions.next())?;
+            let before = waiting(server.address)?;
+            asker.ask(0)?;
+            let after = waiting(server.address)?;
+            let grown = after.iter().find(|(socket, octets)| before.get(socket) != Some(octets));
+            let (&socket, _) = grown.ok_or("a query waits in no socket")?;
+            let askers = found.entry(socket).or_default();
+            if askers.len() <= CLIENTS {
+                askers.push(asker);
+            }
+            if is_enough(&found) {
+                break;
+            }
         }
-        Ok(sum)
-    })
+        server.signal(Signal::SIGCONT)?;
+        if !is_enough(&found) {
+            return Err(format!("{sockets} sockets were looked for, and {} found", found.len()).into());
+        }
+        let queues = Self(found.into_values().collect());
+        queues.0.iter().flatten().try_for_each(Asker::wait)?;
+        Ok(queues)
+    }
+
+    /// Fills the sockets of the stopped server, and takes the time until it has answered all.
+    fn round(&mut self, server: &Server) -> Result<Round, Box<dyn Error>> {
+        stop(server)?;
+        for askers in &mut self.0 {
+            for nth in 0..QUEUED - 1 {
+                askers[1 + nth % CLIENTS].ask(nth as u16)?;
+            }
+            // The first client's is the last.
+            askers[0].ask(0)?;
+        }
+        let (before, begin) = (server.core(), Instant::now());
+        server.signal(Signal::SIGCONT)?;
+        self.0.iter().try_for_each(|askers| askers[0].wait())?;
+        let (wall, core) = (begin.elapsed(), server.core().since(before));
+        let mut round = Round { wall, core, ..Round::default() };
+        for asker in self.0.iter().flat_map(|askers| &askers[1..]) {
+            asker.count(&mut round)?;
+        }
+        round.replies += self.0.len() as u64;
+        round.lost = (QUEUED * self.0.len()) as u64 - round.replies - round.wrong;
+        Ok(round)
+    }
 }
 
-fn table(rounds: &[Vec<Round>; 2], idle: Idle) -> Table {
-    let (what, title) = match idle {
-        Idle::Spin => ("q/s", "cores: phzd, buckets, one thread on one core and two on two; each generator has a core"),
-        Idle::Sleep => (
-            "q/s of CPU time",
-            "cores: phzd, buckets, one thread and two; generators share the cores, so per second of its own CPU time",
-        ),
-    };
-    let value = |round: &Round| match idle {
-        Idle::Spin => round.rate(),
-        Idle::Sleep => round.cost().map_or(f64::NAN, |cost| 1e6 / cost),
-    };
-    let [one, two] = rounds;
-    // Where each generator has a core, rounds count in which the servers' were busy.
-    let busy = |round: &Round, cores: f64| {
-        let share = round.core.busy.map_or(1.0, |busy| busy.as_secs_f64() / round.wall.as_secs_f64() / cores);
-        idle == Idle::Sleep || share >= BUSY
-    };
-    let pairs = one.iter().zip(two).filter(|(one, two)| busy(one, 1.0) && busy(two, 2.0));
-    let ratio = quartiles(pairs.map(|(one, two)| value(two) / value(one)));
-    let line = |threads: &str, rounds: &[Round], ratio: String| {
-        let busy = rounds.iter().filter_map(|round| Some(round.core.busy?.as_secs_f64() / round.wall.as_secs_f64()));
+impl Asker {
+    fn new(target: SocketAddr, query: Query) -> Result<Self, Box<dyn Error>> {
+        let socket = UdpSocket::bind(Client::Private.address(1))?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &ROOM).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &ROOM)?;
+        }
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect(target)?;
+        Ok(Self { socket, query })
+    }
+
+    fn ask(&mut self, id: u16) -> std::io::Result<()> {
+        self.query.set_id(id);
+        self.socket.send(self.query.octets()).map(drop)
+    }
+
+    /// Waits for one right reply.
+    fn wait(&self) -> Result<(), Box<dyn Error>> {
+        let mut reply = [0; 512];
+        let length = self.socket.recv(&mut reply)?;
+        if Expected::PRIVATE.met_by(&self.query, &reply[..length]) { Ok(()) } else { Err("a wrong reply".into()) }
+    }
+
+    /// Counts the replies that have come.
+    fn count(&self, round: &mut Round) -> std::io::Result<()> {
+        self.socket.set_nonblocking(true)?;
+        let mut reply = [0; 512];
+        loop {
+            match self.socket.recv(&mut reply) {
+                Ok(length) if Expected::PRIVATE.met_by(&self.query, &reply[..length]) => round.replies += 1,
+                Ok(_) => round.wrong += 1,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.socket.set_nonblocking(false)
+    }
+}
+
+/// Stops the server, and waits until it stands still.
+fn stop(server: &Server) -> Result<(), Box<dyn Error>> {
+    server.signal(Signal::SIGSTOP)?;
+    let begin = Instant::now();
+    while !server.is_stopped()? {
+        if begin.elapsed() > PATIENCE {
+            return Err("the server does not stop".into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// What waits in each UDP socket bound to `address`, in octets, by the socket's inode.
+fn waiting(address: SocketAddr) -> Result<BTreeMap<u64, u64>, Box<dyn Error>> {
+    let SocketAddr::V4(address) = address else { return Err("an IPv4 address is wanted".into()) };
+    // As the kernel writes it: the address as a number of this machine's.
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let table = fs::read_to_string("/proc/net/udp")?;
+    let sockets = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, received) = fields.get(4)?.split_once(':')?;
+        let is_ours = fields.get(1) == Some(&local.as_str());
+        is_ours.then_some((fields.get(9)?.parse().ok()?, u64::from_str_radix(received, 16).ok()?))
+    });
+    Ok(sockets.collect())
+}
+
+fn table(rounds: &[[Round; 2]]) -> Table {
+    let line = |index: usize| {
+        let all: Vec<&Round> = rounds.iter().map(|pair| &pair[index]).collect();
+        let ratio = quartiles(rounds.iter().map(|pair| pair[index].rate() / pair[0].rate()));
         vec![
-            threads.to_owned(),
-            thousands(median(rounds.iter().map(value)), ""),
-            ratio,
-            figure(median(rounds.iter().filter_map(Round::cost)), 2),
-            figure(median(busy), 2),
+            (index + 1).to_string(),
+            thousands(median(rounds.iter().map(|pair| pair[index].rate())), ""),
+            spread(ratio),
+            figure(median(rounds.iter().filter_map(|pair| pair[index].cost())), 2),
+            figure(median(rounds.iter().map(|pair| busy(&pair[index]))), 2),
             rounds.len().to_string(),
-            rounds.iter().map(|round| round.lost).sum::<u64>().to_string(),
-            rounds.iter().map(|round| round.wrong).sum::<u64>().to_string(),
+            all.iter().map(|round| round.lost).sum::<u64>().to_string(),
+            all.iter().map(|round| round.wrong).sum::<u64>().to_string(),
         ]
     };
     let head =
-        ["threads", what, "of one thread's (quartiles)", "CPU µs/query", "cores busy", "rounds", "lost", "wrong"];
+        ["threads", "q/s", "of one thread's (quartiles)", "CPU µs/query", "cores busy", "rounds", "lost", "wrong"];
     Table {
-        title: title.to_owned(),
+        title: format!(
+            "cores: phzd, buckets, one thread on one core and two on two, {QUEUED} queries waiting for each"
+        ),
         head: head.map(str::to_owned).to_vec(),
-        lines: vec![line("1", one, "1".to_owned()), line("2", two, spread(ratio))],
+        lines: vec![line(0), line(1)],
         notes: Vec::new(),
     }
 }

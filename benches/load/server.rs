@@ -28,22 +28,17 @@ pub struct Cores {
     pub server: usize,
     /// The generator's, and the resolver's beside it.
     pub load: usize,
-    /// Two more, where there are.
-    pub spare: Option<[usize; 2]>,
 }
 
 impl Cores {
-    /// The first cores this process may use, if it may use two: those that are no second thread of another's first, where
-    /// there are enough.
+    /// The first cores this process may use, if it may use two: those that are no second thread of another's first,
+    /// where there are enough.
     pub fn available() -> nix::Result<Option<Cores>> {
         let allowed = sched_getaffinity(Pid::this())?;
         let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
         let (whole, second): (Vec<_>, Vec<_>) = cores.partition(|&core| first_thread_beside(core) == core);
         let mut cores = whole.into_iter().chain(second);
-        let mut two = || cores.next().zip(cores.next());
-        let first = two();
-        let spare = two().map(|(one, other)| [one, other]);
-        Ok(first.map(|(server, load)| Cores { server, load, spare }))
+        Ok(cores.next().zip(cores.next()).map(|(server, load)| Cores { server, load }))
     }
 
     /// Whether server and load are two threads of one core, and so in each other's way.
@@ -125,6 +120,23 @@ impl Server {
     fn busy(&self) -> Option<Duration> {
         let clock = ClockId::pid_cpu_clock_id(self.process?).ok()?;
         clock_gettime(clock).ok().map(Duration::from)
+    }
+
+    /// Sends it a signal, if it is a process known here.
+    pub fn signal(&self, signal: Signal) -> Result<(), Box<dyn Error>> {
+        Ok(kill(self.process.ok_or("its process is not known")?, signal)?)
+    }
+
+    /// Whether all of it stands still.
+    pub fn is_stopped(&self) -> Result<bool, Box<dyn Error>> {
+        let process = self.process.ok_or("its process is not known")?;
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            let status = fs::read_to_string(thread?.path().join("status"))?;
+            if !status.lines().any(|line| line.starts_with("State:\tT")) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Its resident memory in octets.
