@@ -2,8 +2,8 @@
 //!
 //! Queries are put into the server's sockets while it is stopped. Then it goes on, and until the last reply nobody else has
 //! anything to do: no generator takes a core, so two cores are enough for two threads. Each socket is given equally many,
-//! which the kernel, who deals clients out by their ports, would do only roughly. All rounds count: that a thread ends before
-//! the other, or that somebody else had a core, is a part of what a second one is worth.
+//! which the kernel, who deals clients out by their ports, would do only roughly. Of all rounds,
+//! and of those apart in which nobody else had a core.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,7 +20,7 @@ use crate::questions::{Client, Expected, Query, Questions};
 use crate::report::{figure, spread, thousands};
 use crate::rows::Plan;
 use crate::server::{Cores, Server, stay_on};
-use crate::statistics::{median, quartiles};
+use crate::statistics::{BUSY, median, quartiles};
 use crate::table::Table;
 use crate::window::Round;
 
@@ -54,6 +54,11 @@ pub fn measure(cores: &Cores, resolver: SocketAddr, plan: &Plan) -> Result<Table
         rounds.push(pair);
     }
     Ok(table(&rounds))
+}
+
+/// Whether both servers had all of their cores.
+fn is_busy(pair: &[Round; 2]) -> bool {
+    pair.iter().zip([1.0, 2.0]).all(|(round, threads)| busy(round) >= BUSY * threads)
 }
 
 /// How many cores the server had.
@@ -197,11 +202,13 @@ fn waiting(address: SocketAddr) -> Result<BTreeMap<u64, u64>, Box<dyn Error>> {
 fn table(rounds: &[[Round; 2]]) -> Table {
     let line = |index: usize| {
         let all: Vec<&Round> = rounds.iter().map(|pair| &pair[index]).collect();
-        let ratio = quartiles(rounds.iter().map(|pair| pair[index].rate() / pair[0].rate()));
+        let ratio = |pair: &[Round; 2]| pair[index].rate() / pair[0].rate();
+        let own: Vec<f64> = rounds.iter().filter(|pair| is_busy(pair)).map(ratio).collect();
         vec![
             (index + 1).to_string(),
             thousands(median(rounds.iter().map(|pair| pair[index].rate())), ""),
-            spread(ratio),
+            spread(quartiles(rounds.iter().map(ratio))),
+            format!("{}, {} rounds", spread(quartiles(own.iter().copied())), own.len()),
             figure(median(rounds.iter().filter_map(|pair| pair[index].cost())), 2),
             figure(median(rounds.iter().map(|pair| busy(&pair[index]))), 2),
             rounds.len().to_string(),
@@ -209,8 +216,17 @@ fn table(rounds: &[[Round; 2]]) -> Table {
             all.iter().map(|round| round.wrong).sum::<u64>().to_string(),
         ]
     };
-    let head =
-        ["threads", "q/s", "of one thread's (quartiles)", "CPU µs/query", "cores busy", "rounds", "lost", "wrong"];
+    let head = [
+        "threads",
+        "q/s",
+        "of one thread's (quartiles)",
+        "where all cores were its own",
+        "CPU µs/query",
+        "cores busy",
+        "rounds",
+        "lost",
+        "wrong",
+    ];
     Table {
         title: format!(
             "cores: phzd, buckets, one thread on one core and two on two, {QUEUED} queries waiting for each"

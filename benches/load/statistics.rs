@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::window::{Core, Round};
 
 /// The server's core counts as busy from this share of the time on; below, the generator was the limit.
-const BUSY: f64 = 0.97;
+pub const BUSY: f64 = 0.97;
 
 /// What is said of rounds in which the generator was the limit.
 pub const GENERATOR_BOUND: &str = "generator-bound";
