@@ -113,7 +113,7 @@ impl<W: Send + 'static> Exchange<W> {
                 events,
                 waker: own_waker,
                 epoll,
-                sockets: HashMap::default(),
+                sockets: Vec::new(),
                 streams: HashMap::new(),
                 encrypted: None,
                 deliver: deliver(),
@@ -164,8 +164,8 @@ struct Driver<W, D> {
     events: Receiver<Event<W>>,
     waker: Arc<Waker>,
     epoll: Epoll,
-    /// UDP sockets by the forwarder's number.
-    sockets: HashMap<usize, Open>,
+    /// UDP sockets, each at the forwarder's number: these are small, and given again.
+    sockets: Vec<Option<Open>>,
     /// TCP exchanges by the key of their event.
     streams: HashMap<u64, Fetching>,
     /// There since the first target that is not plain.
@@ -190,7 +190,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     /// Forgets all that was under way.
     fn begin_anew(&mut self) {
         tracing::error!("the forwarder panicked and begins anew: please report it");
-        self.sockets.drain().for_each(|(_, open)| self.upstream.loops.closed(open.local));
+        self.sockets.drain(..).flatten().for_each(|open| self.upstream.loops.closed(open.local));
         self.streams.clear();
         self.encrypted = None;
         self.forwarder = Forwarder::new(Arc::clone(&self.upstream), rand::random());
@@ -306,7 +306,10 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         }) {
             Ok(open) => {
                 self.upstream.loops.opened(open.local);
-                self.sockets.insert(number, open);
+                if self.sockets.len() <= number {
+                    self.sockets.resize_with(number + 1, || None);
+                }
+                self.sockets[number] = Some(open);
             }
             // No socket to be had, or no way there: as good as a host that says nobody listens.
             Err(_) => self.forwarder.unreachable(number, Instant::now()),
@@ -314,7 +317,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     }
 
     fn send(&mut self, number: usize, message: &[u8]) {
-        let Some(Open { socket, .. }) = self.sockets.get(&number) else { return };
+        let Some(Some(Open { socket, .. })) = self.sockets.get(number) else { return };
         // An error may be of the datagram before, and is gone once told; the second try is this one's own.
         if socket.send(message).is_err()
             && socket.send(message).is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
@@ -324,7 +327,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
     }
 
     fn close(&mut self, number: usize) {
-        if let Some(open) = self.sockets.remove(&number) {
+        if let Some(open) = self.sockets.get_mut(number).and_then(Option::take) {
             self.upstream.loops.closed(open.local);
             let _ = self.epoll.delete(open.socket.as_fd());
         }
@@ -332,7 +335,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
 
     fn receive(&mut self, number: usize, buffer: &mut [u8], now: Instant) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Some(Open { socket, .. }) = self.sockets.get(&number) else { return };
+            let Some(Some(Open { socket, .. })) = self.sockets.get(number) else { return };
             match socket.recv(buffer) {
                 Ok(length) => self.forwarder.datagram(number, buffer.get(..length).unwrap_or_default(), now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
