@@ -2,6 +2,7 @@
 //!
 //! What a library must not do is here: arguments, the log, signals.
 
+mod ask;
 mod cli;
 mod daemon;
 mod stand_in;

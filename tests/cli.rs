@@ -99,12 +99,12 @@ fn help_names_every_command() {
     // A file for each, as the folder has it.
     for entry in fs::read_dir("src/cli").unwrap() {
         let path = entry.unwrap().path();
-        let command = path.file_stem().unwrap().to_str().unwrap();
+        let command = path.file_stem().unwrap().to_str().unwrap().replace('_', "-");
         if command == "mod" {
             continue;
         }
-        assert!(told.out.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {}", told.out);
-        let own = run(phzd().arg(command).arg("--help"));
+        assert!(told.out.lines().any(|line| line.trim_start().starts_with(&command)), "{command} in {}", told.out);
+        let own = run(phzd().arg(&command).arg("--help"));
         assert_eq!(own.code, Some(0), "{own:?}");
         assert!(own.out.contains(&format!("Usage: phzd {command}")), "{}", own.out);
     }

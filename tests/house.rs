@@ -367,6 +367,13 @@ const ROOMS: &[Room] = &[
         rule: "a command is a file",
     },
     Room {
+        at: "ask",
+        rooms: &["wire"],
+        crates: &["hickory_proto", "rand", "socket2"],
+        powers: &[Clock, Sockets],
+        rule: "ask is one question to one server, for the commands",
+    },
+    Room {
         at: "stand_in",
         rooms: &[],
         crates: &["async_trait", "hickory_proto", "hickory_server", "tokio"],
@@ -376,7 +383,7 @@ const ROOMS: &[Room] = &[
     Room { at: "lib", rooms: &["*"], crates: &[], powers: &[], rule: "lib.rs is a list of rooms" },
     Room {
         at: "main",
-        rooms: &["cli", "daemon", "stand_in"],
+        rooms: &["ask", "cli", "daemon", "stand_in"],
         crates: &[],
         powers: &[Process],
         rule: "main.rs is an exit code",

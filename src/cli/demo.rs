@@ -3,7 +3,6 @@
 //! It needs neither root nor AWS: the VPC's resolver is the [stand-in](crate::stand_in), the subnets are blocks of
 //! 127.0.0.0/8, and `config/demo.toml` is what a user would write for them.
 
-mod client;
 mod questions;
 mod report;
 

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::client;
+use crate::ask::{Way, ask};
 use crate::stand_in;
 use phzd::wire::Transport;
 
@@ -100,11 +100,12 @@ impl Heard {
 /// Has both hosts ask `server` everything.
 pub fn ask_all(server: SocketAddr) -> Vec<Row> {
     let row = |question: Question| {
-        let ask = |host, expected: &Said| {
-            let reply = client::ask(host, server, question.name, question.kind, question.transport);
+        let hear = |host: Ipv4Addr, expected: &Said| {
+            let way = Way { from: Some(host.into()), transport: question.transport, ..Way::plain(server) };
+            let reply = ask(&way, question.name, question.kind);
             Heard { said: reply.map(|reply| Said::of(&reply)), expected: expected.clone() }
         };
-        let (private, public) = (ask(PRIVATE_HOST, &question.private), ask(PUBLIC_HOST, &question.public));
+        let (private, public) = (hear(PRIVATE_HOST, &question.private), hear(PUBLIC_HOST, &question.public));
         Row { question, private, public }
     };
     all().into_iter().map(row).collect()
