@@ -48,6 +48,8 @@ pub struct Client {
     class: usize,
     /// The class it counts as beside its own: this host's, for a client on it or behind it.
     counts_as: usize,
+    /// The subnet that it counts as being in: an index into [`Config::subnets`].
+    pub subnet: Option<u32>,
     /// Where it is.
     pub whereabouts: Whereabouts,
 }
@@ -160,7 +162,8 @@ impl Clients {
         let counts_as = if class.is_self { host() } else { index };
         let subnet = self.classes.get(counts_as).and_then(|class| class.subnet);
         let whereabouts = subnet.and_then(|subnet| self.whereabouts.get(subnet)).copied().unwrap_or_default();
-        class.may_ask.then_some(Client { class: index, counts_as, whereabouts })
+        let subnet = subnet.map(|subnet| subnet as u32);
+        class.may_ask.then_some(Client { class: index, counts_as, subnet, whereabouts })
     }
 
     /// Whether a zone for `audience` is for this client.

@@ -85,6 +85,8 @@ pub mod upstream;
 // Beside the path: what is meant to happen, and what did.
 pub mod config;
 pub mod metrics;
+// The same at one moment, in words.
+pub mod observation;
 
 /// The examples of the README, so that they compile.
 #[cfg(doctest)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::{Endpoints, Present};
+use crate::metrics::SubnetId;
 use crate::upstream::Route;
 use crate::wire::name::NameRef;
 use crate::wire::query::{Folded, name_asked};
@@ -29,6 +30,8 @@ pub struct Policy {
     /// Shared with what keeps them true.
     endpoints: Arc<Endpoints>,
     standard: Standard,
+    /// What clients of each subnet are counted under.
+    counted: Box<[SubnetId]>,
     /// The whole time a client waits for a forwarded answer.
     timeout: Duration,
 }
@@ -92,8 +95,21 @@ impl Policy {
             vpc,
             endpoints: Arc::new(Endpoints::new(config)),
             standard: Standard::default(),
+            counted: (0..config.subnets.len()).map(SubnetId::nth).collect(),
             timeout: config.upstream.timeout,
         }
+    }
+
+    /// The same, its subnets' clients counted under `ids`, one for each subnet of the configuration.
+    #[must_use]
+    pub fn counting(self, ids: Box<[SubnetId]>) -> Self {
+        Self { counted: ids, ..self }
+    }
+
+    /// What this client is counted under.
+    pub fn counted_under(&self, client: Client) -> SubnetId {
+        let subnet = client.subnet.and_then(|subnet| self.counted.get(subnet as usize));
+        subnet.copied().unwrap_or_default()
     }
 
     /// Who decides about `name` for `client`: the longest name that exists for it, and at one

@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::endpoint::keeper::Keeper;
 use crate::metrics::{Registry, Totals};
+use crate::observation::{CachedAnswer, Observation};
 use crate::policy::Policy;
 use crate::responder::{Hall, Outcome, Responder};
 use crate::upstream::exchange::Exchange;
 use crate::upstream::store::Store;
 use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
-use crate::wire::Transport;
+use crate::wire::{Name, Transport};
 use crate::wire::query::MAX_TCP;
 
 /// Answers queries. Each clone counts for itself: give every thread its own.
@@ -51,10 +52,10 @@ impl Resolver {
     /// # Errors
     /// The threads could not be started. A folder that cannot be used is none: the log says so.
     pub fn start_in(config: &Config, state: Option<PathBuf>) -> io::Result<Self> {
-        let policy = Policy::new(config);
+        let registry = Registry::default();
+        let policy = policy(config, &registry);
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
-        let registry = Registry::default();
         let upstream = Arc::new(Upstream::new(config));
         let budget = Arc::clone(&upstream.budget);
         let keeper = Keeper::start(config, policy.endpoints(), state.clone(), registry.register(), budget)?;
@@ -75,7 +76,7 @@ impl Resolver {
     /// cached stays.
     pub fn reload(&self, config: &Config) {
         self.upstream.configure(config);
-        let policy = Policy::new(config);
+        let policy = policy(config, &self.registry);
         // Before the swap, so that programs on this host never count as nobody in between.
         let _ = learn_self(&policy);
         // And so that no address that is known is unknown for a moment.
@@ -151,6 +152,22 @@ impl Resolver {
         self.registry.totals()
     }
 
+    /// All that can be known of it at this moment.
+    pub fn observe(&self) -> Observation {
+        Observation::new(self.registry.sums(), &self.upstream, self.keeper.look(), Instant::now())
+    }
+
+    /// Forgets what is cached of `name`, and of all names below it if `below` says so; returns how many answers that was.
+    pub fn flush(&self, name: &Name, below: bool) -> usize {
+        self.upstream.cache().forget(|other| if below { other.is_at_or_below(name) } else { other == name })
+    }
+
+    /// What is cached of exactly this name.
+    pub fn cached(&self, name: &Name) -> Vec<CachedAnswer> {
+        let listed = self.upstream.cache().of_name(name, Instant::now());
+        listed.iter().map(CachedAnswer::from).collect()
+    }
+
     /// Learns this host's own address in the VPC, if the configuration does not state it and it is not known yet. That
     /// is done at the start and at each reload as well; this is for when there was no route then. Nothing is sent.
     ///
@@ -188,6 +205,11 @@ impl Forwarder<'_> {
     pub fn take(&self, waiting: Waiting) -> Result<(), Waiting> {
         self.0.ask(waiting.into())
     }
+}
+
+/// The policy of `config`, its subnets counted in `registry`.
+fn policy(config: &Config, registry: &Registry) -> Policy {
+    Policy::new(config).counting(registry.subnets(config.subnets.iter().map(|subnet| &*subnet.name)))
 }
 
 /// Tells `policy` this host's own address, if it wants to know: the source address that the kernel chooses towards the

@@ -1,6 +1,7 @@
 //! The hall: a query's whole path on one screen. No socket, no task, no clock: bytes, an address and an instant in,
 //! bytes out.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::client::Client;
 use crate::endpoint::Present;
-use crate::metrics::{Counts, Registry};
+use crate::metrics::{Counts, Fate, Registry, SubnetId};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
@@ -45,7 +46,9 @@ pub struct Pending {
     client: SocketAddr,
     /// How it came.
     transport: Transport,
-    /// When the client must have its reply.
+    /// When it came, ...
+    since: Instant,
+    /// ... and when the client must have its reply.
     pub deadline: Instant,
     /// The CNAMEs that lead from the name asked to that of `question`.
     chain: Chain,
@@ -59,6 +62,11 @@ impl Pending {
     /// Who asked.
     pub fn client(&self) -> SocketAddr {
         self.client
+    }
+
+    /// When the query came.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 }
 
@@ -134,32 +142,46 @@ impl Hall<'_> {
         now: Instant,
         out: &mut [u8],
     ) -> Outcome {
-        self.counts.queries.add(1);
         self.turn();
+        let account = Account::new(transport);
+        let outcome = self.judge(packet, client, &account, now, out);
+        self.enter_up(&account);
+        outcome
+    }
+
+    fn judge(
+        &self,
+        packet: &[u8],
+        client: SocketAddr,
+        account: &Account,
+        now: Instant,
+        out: &mut [u8],
+    ) -> Outcome {
         // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
-        if client.port() == 0 || transport == Transport::Udp && self.upstream.loops.is_ours(client) {
-            return Outcome::of(self.silent());
+        if client.port() == 0 || account.transport == Transport::Udp && self.upstream.loops.is_ours(client) {
+            return Outcome::Drop;
         }
         let mut folded = Folded::default();
         let decoded = decode(packet, &mut folded);
         let (query, unserved) = match &decoded {
             Decoded::Query(query) => (query, None),
             Decoded::Unserved(query, code) => (query, Some(*code)),
-            Decoded::Unreadable(code) => return Outcome::of(self.unreadable(packet, *code, out)),
-            Decoded::Drop => return Outcome::of(self.silent()),
+            Decoded::Unreadable(code) => return Outcome::of(unreadable(packet, *code, account, out)),
+            Decoded::Drop => return Outcome::Drop,
         };
         let Some(who) = self.policy.clients().identify(client.ip()) else {
-            return Outcome::of(self.error(query, transport, prohibited(), out));
+            return Outcome::of(self.error(query, account, prohibited(), out));
         };
+        account.subnet.set(self.policy.counted_under(who));
         if let Some(code) = unserved {
-            return Outcome::of(self.error(query, transport, &Answer::empty(code), out));
+            return Outcome::of(self.error(query, account, &Answer::empty(code), out));
         }
-        match self.follow(&Asking { query, who, transport }, Chain::default(), None, now, out) {
+        match self.follow(&Asking { query, who, account }, Chain::default(), None, now, out) {
             Course::Ended(written) => Outcome::of(written),
             Course::Onward(chain, question, route) => {
-                self.counts.forwarded.add(1);
                 let (packet, deadline) = (query.essentials(), now + self.policy.timeout());
-                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
+                let transport = account.transport;
+                Outcome::Forward(Pending { packet, client, transport, since: now, deadline, chain, question, route })
             }
         }
     }
@@ -173,17 +195,24 @@ impl Hall<'_> {
     /// a name that a resolver must be asked for in turn.
     pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
         self.turn();
-        let Pending { packet, client, transport, deadline, chain, .. } = pending;
+        let Pending { packet, client, transport, since, deadline, chain, .. } = pending;
+        let account = Account::new(transport);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::of(self.silent()) };
+        let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::Drop };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
-        let Some(who) = self.policy.clients().identify(client.ip()) else {
-            return Outcome::of(self.error(&query, transport, prohibited(), out));
+        let course = match self.policy.clients().identify(client.ip()) {
+            Some(who) => self.follow(&Asking { query: &query, who, account: &account }, chain, Some(hit), now, out),
+            None => Course::Ended(self.error(&query, &account, prohibited(), out)),
         };
-        match self.follow(&Asking { query: &query, who, transport }, chain, Some(hit), now, out) {
-            Course::Ended(written) => Outcome::of(written),
+        match course {
+            Course::Ended(written) => {
+                self.count_reply(&account);
+                self.counts.stale.add(hit.stale.into());
+                self.counts.forwards.add(now.saturating_duration_since(since), 1);
+                Outcome::of(written)
+            }
             Course::Onward(chain, question, route) => {
-                Outcome::Forward(Pending { packet, client, transport, deadline, chain, question, route })
+                Outcome::Forward(Pending { packet, client, transport, since, deadline, chain, question, route })
             }
         }
     }
@@ -193,7 +222,15 @@ impl Hall<'_> {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
-        self.write(&query, pending.transport, overloaded(), Placement::FRESH, out).map_or(0, NonZeroUsize::get)
+        let account = Account::new(pending.transport);
+        let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
+        self.count_reply(&account);
+        written.map_or(0, NonZeroUsize::get)
+    }
+
+    /// Counts a datagram that was dropped because it came cut short.
+    pub fn dropped(&self) {
+        self.enter_up(&Account::new(Transport::Udp));
     }
 
     /// What this thread counts.
@@ -205,6 +242,42 @@ impl Hall<'_> {
     fn turn(&mut self) {
         // A linear congruential generator; its high half is the random one.
         *self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
+    }
+
+    /// Counts a query that came.
+    fn enter_up(&self, account: &Account) {
+        let fate = account.fate.get().unwrap_or(Fate::Dropped);
+        self.counts.fates.of(account.subnet.get(), fate, account.transport).add(1);
+        self.count_reply(account);
+    }
+
+    /// Counts the reply to a query, if one was written.
+    fn count_reply(&self, account: &Account) {
+        if let Some(code) = account.code.get() {
+            self.counts.replies.of(code).add(1);
+        }
+    }
+}
+
+/// What is noted of a query on its way, to be counted at its end.
+#[derive(Debug)]
+struct Account {
+    transport: Transport,
+    subnet: Cell<SubnetId>,
+    /// Decided by whoever is met first.
+    fate: Cell<Option<Fate>>,
+    /// The response code of its reply.
+    code: Cell<Option<u16>>,
+}
+
+impl Account {
+    fn new(transport: Transport) -> Self {
+        Self { transport, subnet: Cell::new(SubnetId::NONE), fate: Cell::new(None), code: Cell::new(None) }
+    }
+
+    /// What became of the query, unless that is known already.
+    fn met(&self, fate: Fate) {
+        self.fate.set(self.fate.get().or(Some(fate)));
     }
 }
 
@@ -242,7 +315,7 @@ impl Chain {
 struct Asking<'a> {
     query: &'a Query<'a>,
     who: Client,
-    transport: Transport,
+    account: &'a Account,
 }
 
 /// Octets of the reply that is written, or none where there is to be none. It is one word, unlike an [`Outcome`], and is
@@ -295,7 +368,7 @@ impl Hall<'_> {
                     if !chain.lengthen(asking.query, links) {
                         return Course::Ended(self.write(
                             asking.query,
-                            asking.transport,
+                            asking.account,
                             endless(),
                             Placement::FRESH,
                             out,
@@ -316,6 +389,7 @@ impl Hall<'_> {
         found: Found<'_>,
         out: &mut [u8],
     ) -> Step {
+        self.decided(asking, chain, apex, Fate::Private);
         let endpoint = found.endpoint().and_then(|index| self.endpoints.answers(index));
         let near = endpoint.map(|answers| answers.near(asking.who.whereabouts));
         let query = asking.query;
@@ -327,19 +401,25 @@ impl Hall<'_> {
 
     /// What the zone that decides tells those whom it is not for.
     fn denied(&self, asking: &Asking<'_>, chain: &Chain, zone: &Zone, apex: usize, out: &mut [u8]) -> Step {
+        self.decided(asking, chain, apex, Fate::Denied);
         self.said(asking, chain, zone.denial(self.policy.standard()), apex, out)
     }
 
-    fn said(&self, asking: &Asking<'_>, chain: &Chain, said: Said<'_>, apex: usize, out: &mut [u8]) -> Step {
+    /// Counts that a zone, whose name begins at `apex`, decides about the name asked.
+    fn decided(&self, asking: &Asking<'_>, chain: &Chain, apex: usize, fate: Fate) {
         if chain.is_empty() {
-            self.counts.private.add(1);
+            asking.account.met(fate);
+            self.counts.zones.add(asking.query.name().get(apex..).unwrap_or_default(), fate == Fate::Denied);
         }
+    }
+
+    fn said(&self, asking: &Asking<'_>, chain: &Chain, said: Said<'_>, apex: usize, out: &mut [u8]) -> Step {
         let place = Placement { apex: apex as u16, turn: *self.turn >> 16, ..Placement::FRESH };
         Step::Ended(match said {
             Said::Cname(link) => return Step::Cnames(vec![link.clone()]),
             Said::Answer(answer) => self.end(asking, chain, answer, place, out),
-            Said::Refusal(answer) => self.error(asking.query, asking.transport, answer, out),
-            Said::Silence => self.silent(),
+            Said::Refusal(answer) => self.error(asking.query, asking.account, answer, out),
+            Said::Silence => None,
         })
     }
 
@@ -349,23 +429,24 @@ impl Hall<'_> {
         // A resolver recurses or says no: there is no zone here to be asked without recursion.
         if !query.recursion_desired() {
             return Step::Ended(match chain.is_empty() {
-                true => self.error(asking.query, asking.transport, &Answer::empty(rcode::REFUSED), out),
+                true => self.error(asking.query, asking.account, &Answer::empty(rcode::REFUSED), out),
                 false => self.end(asking, chain, &Answer::empty(rcode::NOERROR), Placement::FRESH, out),
             });
         }
         if chain.is_empty() && self.upstream.loops.is_probe(query.name()) {
-            return Step::Ended(self.error(asking.query, asking.transport, looping(), out));
+            return Step::Ended(self.error(asking.query, asking.account, looping(), out));
         }
         let asked = Asked { name: chain.name(query).as_wire(), ..Asked::by(query) };
         if let Some(hit) = self.upstream.cached(route, asked, now) {
-            if chain.is_empty() {
-                self.counts.hits.add(1);
-            }
+            asking.account.met(if hit.stale { Fate::Stale } else { Fate::Cached });
             return self.forwarded(asking, chain, &hit, out);
         }
         match asked.to_question() {
-            Some(question) => Step::Onward(question, Arc::clone(route)),
-            None => Step::Ended(self.silent()),
+            Some(question) => {
+                asking.account.met(Fate::Forwarded);
+                Step::Onward(question, Arc::clone(route))
+            }
+            None => Step::Ended(None),
         }
     }
 
@@ -382,7 +463,7 @@ impl Hall<'_> {
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
             None if chain.links.len() + aliases.len() > MAX_CHAIN => {
-                Step::Ended(self.write(asking.query, asking.transport, endless(), Placement::FRESH, out))
+                Step::Ended(self.write(asking.query, asking.account, endless(), Placement::FRESH, out))
             }
             None => Step::Ended(self.end(asking, chain, &hit.answer, place, out)),
         }
@@ -393,43 +474,41 @@ impl Hall<'_> {
         // What could not be had is no answer with a chain before it.
         let failed = !matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
         if chain.is_empty() || failed {
-            return self.write(asking.query, asking.transport, answer, place, out);
+            return self.write(asking.query, asking.account, answer, place, out);
         }
         let whole = Answer::spliced(asking.query.name(), &chain.links, answer, place);
-        self.write(asking.query, asking.transport, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
+        self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
     fn write(
         &self,
         query: &Query<'_>,
-        transport: Transport,
+        account: &Account,
         answer: &Answer,
         place: Placement,
         out: &mut [u8],
     ) -> Written {
-        let length = answer.write(query, place, query.limit(transport), out);
-        let Some(length) = NonZeroUsize::new(length) else { return self.silent() };
+        let length = answer.write(query, place, query.limit(account.transport), out);
+        let written = NonZeroUsize::new(length)?;
+        account.code.set(Some(answer.rcode()));
         if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             self.counts.truncated.add(1);
         }
-        Some(length)
+        Some(written)
     }
 
-    fn error(&self, query: &Query<'_>, transport: Transport, answer: &Answer, out: &mut [u8]) -> Written {
-        let count = if answer.rcode() == rcode::REFUSED { &self.counts.refused } else { &self.counts.malformed };
-        count.add(1);
-        self.write(query, transport, answer, Placement::FRESH, out)
+    fn error(&self, query: &Query<'_>, account: &Account, answer: &Answer, out: &mut [u8]) -> Written {
+        account.met(if answer.rcode() == rcode::REFUSED { Fate::Refused } else { Fate::Malformed });
+        self.write(query, account, answer, Placement::FRESH, out)
     }
+}
 
-    fn unreadable(&self, packet: &[u8], code: u16, out: &mut [u8]) -> Written {
-        self.counts.malformed.add(1);
-        NonZeroUsize::new(error_header(packet, code, out))
-    }
-
-    fn silent(&self) -> Written {
-        self.counts.dropped.add(1);
-        None
-    }
+/// Writes a reply to a packet that is no query one could read.
+fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Written {
+    account.met(Fate::Malformed);
+    let written = NonZeroUsize::new(error_header(packet, code, out))?;
+    account.code.set(Some(code));
+    Some(written)
 }
 
 /// For a client that may not ask. Made once: whoever sends us a flood of what is refused costs no memory.

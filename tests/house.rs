@@ -152,14 +152,14 @@ const ROOMS: &[Room] = &[
     Room {
         at: "endpoint/watch",
         rooms: &["wire", "config", "endpoint", "metrics::Counts"],
-        crates: &["ipnet", "rand"],
+        crates: &["ipnet", "rand", "serde"],
         powers: &[],
         rule: "the watch is told what happened and when, and says what to do",
     },
     Room {
         at: "endpoint/health",
         rooms: &["config"],
-        crates: &["rand"],
+        crates: &["rand", "serde"],
         powers: &[],
         rule: "health is what checks prove; whoever makes them is elsewhere",
     },
@@ -194,7 +194,7 @@ const ROOMS: &[Room] = &[
     Room {
         at: "upstream",
         rooms: &["wire", "config"],
-        crates: &["foldhash", "hashbrown", "rand", "slab"],
+        crates: &["foldhash", "hashbrown", "rand", "serde", "slab"],
         powers: &[],
         rule: "upstream sees no zone, client or endpoint, so that nothing private gets into the cache; it is told the time",
     },
@@ -211,6 +211,13 @@ const ROOMS: &[Room] = &[
         crates: &[],
         powers: &[Locks],
         rule: "the budget is numbers and instants; its lock is held for a sum",
+    },
+    Room {
+        at: "upstream/ledger",
+        rooms: &["metrics", "upstream::track"],
+        crates: &["serde"],
+        powers: &[Locks], // to open a page and to read them all, never to count
+        rule: "the ledger is what others may know of resolvers",
     },
     Room {
         at: "upstream/renewals",
@@ -270,7 +277,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "policy",
-        rooms: &["client", "config", "endpoint", "upstream::Route", "wire", "zone"],
+        rooms: &["client", "config", "endpoint", "metrics::SubnetId", "upstream::Route", "wire", "zone"],
         crates: &["arc_swap"],
         powers: &[],
         rule: "a policy is one immutable value",
@@ -294,10 +301,17 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "metrics",
-        rooms: &[],
-        crates: &["serde"],
+        rooms: &["wire"],
+        crates: &["foldhash", "serde"],
         powers: &[Locks], // to register a thread and to add up, never to count
         rule: "counts know nobody",
+    },
+    Room {
+        at: "observation",
+        rooms: &["endpoint::watch::Look", "metrics", "upstream", "wire"],
+        crates: &["serde"],
+        powers: &[],
+        rule: "an observation is values",
     },
     Room {
         at: "resolver",
@@ -306,6 +320,7 @@ const ROOMS: &[Room] = &[
             "config",
             "endpoint",
             "metrics",
+            "observation",
             "policy",
             "responder",
             "upstream",

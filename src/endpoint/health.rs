@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 
 use crate::config::HealthCheck;
 
@@ -50,6 +51,18 @@ enum Confirming {
     Wanted,
     UnderWay,
     Failed,
+}
+
+/// What checks have shown of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It lets this host connect.
+    Healthy,
+    /// It did, and does no longer.
+    Unhealthy,
+    /// It never has, which proves nothing: it counts as up.
+    Unproven,
 }
 
 /// What a check changed.
@@ -165,6 +178,15 @@ impl Health {
     /// Whether `ip` may be answered.
     pub fn is_up(&self, ip: IpAddr) -> bool {
         self.tracks.get(&ip).is_none_or(|track| track.up)
+    }
+
+    /// What checks have shown of `ip`.
+    pub fn state(&self, ip: IpAddr) -> State {
+        match self.tracks.get(&ip) {
+            Some(track) if !track.up => State::Unhealthy,
+            Some(track) if track.proven => State::Healthy,
+            _ => State::Unproven,
+        }
     }
 
     /// Why the last check of `ip` that failed did.

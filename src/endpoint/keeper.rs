@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::store::Store;
-use super::watch::{Action, Found, Kept, Lookup, Watch};
+use super::watch::{Action, Found, Kept, Look, Lookup, Watch};
 use super::{Endpoints, probe, refresh};
 use crate::config::Config;
 use crate::metrics::Counts;
@@ -86,6 +86,11 @@ impl Keeper {
         }
         // A full channel will wake it as well.
         let _ = self.wake.try_send(());
+    }
+
+    /// How every endpoint is, in the order of the configuration.
+    pub fn look(&self) -> Vec<Look> {
+        lock(&self.watch).look()
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`super::keeper`].
 
 mod lines;
+mod look;
 mod quota;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +26,9 @@ use crate::wire::Name;
 use lines::list;
 use quota::Quota;
 
+pub use super::health::State;
 pub use super::learned::{Family, Found};
+pub use look::{AddressLook, Look, Serves};
 
 /// Checks at one time, of all endpoints together.
 pub const MOST_PROBES: usize = 32;

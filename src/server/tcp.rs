@@ -293,7 +293,7 @@ impl Connection {
         let (mut hall, forwarder) = resolver.enter();
         let now = std::time::Instant::now();
         let mut unread = self.inbound.as_slice();
-        let mut useful = false;
+        let (mut useful, mut replies) = (false, 0);
         let pause = loop {
             let Some((length, rest)) = unread.split_first_chunk::<2>() else { break Pause::Inbound };
             let length = usize::from(u16::from_be_bytes(*length));
@@ -315,9 +315,11 @@ impl Connection {
                 },
             };
             useful = true;
+            replies += u64::from(length > 0);
             enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
         };
         let answered = self.inbound.len() - unread.len();
+        hall.counts().at_once.add(now.elapsed(), replies);
         drop(hall);
         drop(desk);
         self.inbound.drain(..answered);

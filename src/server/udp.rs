@@ -93,9 +93,12 @@ fn serve(socket: &Arc<UdpSocket>, mut resolver: Resolver, stop: &AtomicBool) {
             }
         }
         drop(hall);
+        let replies = outbox.len();
         let unsent = outbox.send(socket, &mut envelopes);
+        let counts = resolver.responder().counts();
+        counts.at_once.add(now.elapsed(), replies as u64);
         if unsent > 0 {
-            resolver.responder().counts().unsent.add(unsent);
+            counts.unsent.add(unsent);
         }
     }
 }
@@ -113,7 +116,7 @@ fn answer(
     if !arrival.whole {
         // Cut short, so its end is not known. Nobody sends a query of so many octets, and telling a query from a reply,
         // which must never be replied to, is not this room's business: no reply.
-        hall.counts().dropped.add(1);
+        hall.dropped();
         return;
     }
     match hall.respond(bytes, client, Transport::Udp, now, outbox.space()) {

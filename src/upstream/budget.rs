@@ -88,6 +88,12 @@ impl Budget {
         self.purse().all.as_ref().filter(|all| !all.has_one(now)).and_then(Rate::next)
     }
 
+    /// Packets a second, and how many of these may leave at once now; `None` if there is no limit.
+    pub fn left(&self, now: Instant) -> Option<(u32, u32)> {
+        let purse = self.purse();
+        purse.all.as_ref().map(|all| (purse.per_second, all.left(now)))
+    }
+
     fn purse(&self) -> MutexGuard<'_, Purse> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +133,13 @@ impl Rate {
         self.full = Some(self.full.map_or(now, |full| full.max(now)) + self.interval * count);
     }
 
+    /// How many can be taken out at once.
+    fn left(&self, now: Instant) -> u32 {
+        let ahead = self.full.map_or(Duration::ZERO, |full| full.saturating_duration_since(now));
+        let Some(room) = self.tolerance.checked_sub(ahead) else { return 0 };
+        u32::try_from(room.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     /// When one can be taken out again.
     fn next(&self) -> Option<Instant> {
         self.full?.checked_sub(self.tolerance)
@@ -149,6 +162,9 @@ mod tests {
         let now = Instant::now();
         assert_eq!((0..1000).filter(|_| budget.take(now)).count(), 20);
         assert_eq!(budget.next(now), Some(now + Duration::from_secs(1) / 900));
+        assert_eq!(budget.left(now), Some((900, 0)));
+        assert_eq!(budget.left(now + Duration::from_millis(6)), Some((900, 5)));
+        assert_eq!(budget.left(now + Duration::from_secs(6)), Some((900, 20)));
         let later = now + Duration::from_secs(60);
         assert_eq!(budget.next(later), None);
         assert_eq!((0..1000).filter(|_| budget.take(later)).count(), 20, "a pause saves no more than that");

@@ -15,6 +15,7 @@
 
 mod entry;
 pub mod kept;
+pub mod listed;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -219,6 +220,16 @@ impl Cache {
         }
     }
 
+    /// Answers that left to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).evicted).sum()
+    }
+
+    /// The most memory that it may take, in bytes.
+    pub fn limit(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).share).sum()
+    }
+
     /// Memory set aside for tables and held by entries.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(lock).map(|shard| shard.tables() + shard.weight()).sum()
@@ -280,6 +291,8 @@ struct Shard {
     /// High halves of the hashes that left the small queue unused, at the place the low half says; one takes another's
     /// place in time, which is how they are forgotten.
     ghosts: Box<[u32]>,
+    /// Entries that left to make room.
+    evicted: u64,
 }
 
 impl Shard {
@@ -299,6 +312,7 @@ impl Shard {
             small: line(),
             main: line(),
             ghosts: vec![0; capacity].into(),
+            evicted: 0,
         };
         shard.room = share.saturating_sub(shard.tables());
         shard
@@ -390,6 +404,7 @@ impl Shard {
         if let (Queue::Small, Some((ghost, high))) = (queue, self.ghost(hash)) {
             *ghost = high;
         }
+        self.evicted += 1;
         if let Ok(found) = self.table.find_entry(hash, |&other| other == slot) {
             found.remove();
         }
@@ -405,6 +420,7 @@ impl Shard {
         for entry in slots.filter_map(|slot| old.entries.try_remove(slot as usize)) {
             self.place(entry);
         }
+        self.evicted = old.evicted;
     }
 
     fn line(&mut self, queue: Queue) -> &mut Line {

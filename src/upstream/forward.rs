@@ -30,7 +30,7 @@ pub use super::flight::Flown;
 use super::flight::{Fetching, Flight, Waiter, Why, servfail};
 use super::line::Line;
 use super::pool::Pool;
-use super::track::Track;
+use super::track::Tracks;
 use super::{Route, Upstream};
 use crate::config::Target;
 use crate::wire::answer::ExtendedError;
@@ -114,7 +114,7 @@ pub struct Forwarder<W> {
     line: Line,
     pool: Pool,
     next_sweep: Option<Instant>,
-    resolvers: HashMap<SocketAddr, Track, RandomState>,
+    resolvers: Tracks,
     /// What may be sent beside to resolvers that the packet budget does not know.
     unmetered: Budget,
     driven_to_tcp: Rate,
@@ -131,6 +131,7 @@ impl<W> Forwarder<W> {
     /// No flights yet; `seed` decides ids and sockets, and must be secret.
     pub fn new(upstream: Arc<Upstream>, seed: [u8; 32]) -> Self {
         Self {
+            resolvers: Tracks::new(Arc::clone(&upstream.ledger)),
             upstream,
             flights: Slab::new(),
             index: HashTable::new(),
@@ -139,7 +140,6 @@ impl<W> Forwarder<W> {
             line: Line::default(),
             pool: Pool::default(),
             next_sweep: None,
-            resolvers: HashMap::default(),
             unmetered: Budget::new(0),
             driven_to_tcp: Rate::new(MOST_DRIVEN_TO_TCP, MOST_DRIVEN_TO_TCP),
             loop_checks: HashMap::new(),
@@ -169,6 +169,9 @@ impl<W> Forwarder<W> {
             return self.look(&question, &route, now);
         }
         self.suspect_loop(&question, &route, client, now);
+        if self.is_asked(&question, &route) {
+            self.upstream.ledger.forwarding.joined.add(1);
+        }
         let flown = self.flight_for(question, route, now);
         let seat = self.line.sit(client.into(), flown);
         let Some(flight) = self.flights.get_mut(flown.key) else { return };
@@ -194,6 +197,7 @@ impl<W> Forwarder<W> {
     /// Asks for a popular answer again before its time is over, if a packet can be spared.
     fn renew(&mut self, question: Question, route: Arc<Route>, now: Instant) {
         if !self.is_asked(&question, &route) && !self.is_down(&route) {
+            self.upstream.ledger.forwarding.renewals.add(1);
             self.ask_aside(question, route, None, now);
         }
     }
@@ -215,7 +219,7 @@ impl<W> Forwarder<W> {
         let awaited = flight.sent.iter().find(|sent| (sent.socket, sent.id) == (socket, id)).copied();
         let Some(sent) = awaited else { return };
         let Some(resolver) = self.pool.resolver(socket) else { return };
-        let track = self.resolvers.entry(resolver).or_default();
+        let track = self.resolvers.of(resolver);
         let spelling = track.keeps_case(now).then_some(&*flight.spelling);
         // A name without letters, and a header without a question, say nothing of how the resolver treats case.
         let tells_case = message.len() > HEADER && spelling.is_some_and(|it| it != flight.question.name.as_wire());
@@ -257,7 +261,7 @@ impl<W> Forwarder<W> {
         // A stream has nothing better to wait for: what is not the answer is the end of it.
         let read = message.filter(expected).map(|message| reply::read(message, &flight.question, None));
         let read = read.unwrap_or(Err(Unusable::Malformed)).map_err(|_| Unusable::Malformed);
-        let track = self.resolvers.entry(hop.address()).or_default();
+        let track = self.resolvers.of(hop.address());
         match (why, message) {
             (Why::Channel, Some(_)) => track.answered(now.saturating_duration_since(at), now),
             // A connection that cannot be had is as good as a host that says nobody listens.
@@ -288,7 +292,7 @@ impl<W> Forwarder<W> {
     pub fn unreachable(&mut self, socket: usize, now: Instant) {
         let Some(resolver) = self.pool.resolver(socket) else { return };
         self.pool.retire(socket);
-        let track = self.resolvers.entry(resolver).or_default();
+        let track = self.resolvers.of(resolver);
         let flights = self.pool.flights(socket);
         for flight in &flights {
             let Some(flight) = self.flights.get_mut(*flight) else { continue };
@@ -361,13 +365,13 @@ impl<W> Forwarder<W> {
                 let Self { resolvers, upstream, .. } = self;
                 for (other, hop) in flight.route.hops().iter().enumerate() {
                     if other == place || flight.spent.has(other) {
-                        resolvers.entry(hop.address()).or_default().outdone(other != place);
+                        resolvers.of(hop.address()).outdone(other != place);
                     }
                 }
                 if flight.puzzled.has(place)
                     && let Some(hop) = flight.route.hops().get(place)
                 {
-                    resolvers.entry(hop.address()).or_default().takes_no_edns(now);
+                    resolvers.of(hop.address()).takes_no_edns(now);
                 }
                 upstream.keep(&flight.route, &flight.question, &mut received, now);
                 self.settle(key, &Hit::fresh(received.answer));
@@ -391,6 +395,9 @@ impl<W> Forwarder<W> {
     fn spent(&mut self, key: usize, place: usize, failure: Option<Received>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
         flight.spent.add(place);
+        if let Some(hop) = flight.route.hops().get(place) {
+            self.resolvers.of(hop.address()).was_of_no_use();
+        }
         flight.failure = failure.map(|received| received.answer).or(flight.failure.take());
         let next = self.choose(key, now);
         let Some(flight) = self.flights.get_mut(key) else { return };
@@ -412,7 +419,7 @@ impl<W> Forwarder<W> {
             if sent.due.take_if(|due| *due <= now).is_some()
                 && let Some(hop) = flight.route.hops().get(sent.place)
             {
-                resolvers.entry(hop.address()).or_default().failed(sent.at, now);
+                resolvers.of(hop.address()).failed(sent.at, now);
                 missed = true;
             }
         }

@@ -9,6 +9,7 @@ mod encrypted;
 pub mod exchange;
 mod flight;
 pub mod forward;
+pub mod ledger;
 mod line;
 pub mod loops;
 pub mod pool;
@@ -18,7 +19,7 @@ mod route;
 pub mod snapshot;
 pub mod store;
 mod stream;
-mod track;
+pub mod track;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -30,6 +31,7 @@ use crate::wire::{Answer, Asked, Question};
 use budget::Budget;
 pub use cache::Hit;
 use cache::{Cache, Stale};
+use ledger::Ledger;
 use loops::Loops;
 use renewals::Renewals;
 pub use restart::{Moment, Tally};
@@ -47,6 +49,8 @@ pub struct Upstream {
     pub loops: Loops,
     /// Packets to the VPC's resolvers. Whoever else asks them takes from it, too.
     pub budget: Arc<Budget>,
+    /// How resolvers fare.
+    pub ledger: Arc<Ledger>,
     /// Bounds of what a TTL counts as, in seconds.
     min_ttl: AtomicU32,
     max_ttl: AtomicU32,
@@ -68,6 +72,7 @@ impl Upstream {
             cache: Cache::new(config.cache.bytes),
             loops: Loops::default(),
             budget: Budget::new(config.upstream.packets_per_second).into(),
+            ledger: Arc::default(),
             min_ttl: AtomicU32::default(),
             max_ttl: AtomicU32::default(),
             max_negative_ttl: AtomicU32::default(),

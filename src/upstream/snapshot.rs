@@ -19,10 +19,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::Route;
 use super::cache::kept::Kept;
 use crate::config::Channel;
-use crate::wire::name::MAX_NAME;
-use crate::wire::query::{Decoded, Folded, HEADER, decode, skip_name};
+use crate::wire::query::{HEADER, skip_name};
 use crate::wire::reply::{self, Received};
-use crate::wire::{Answer, Name, Placement, Question};
+use crate::wire::{Name, Placement, Question, presentation};
 
 /// What a snapshot begins with. The number changes when older versions could not read it.
 pub const HEAD: &[u8] = b"phzd cache, format 1\n";
@@ -32,8 +31,6 @@ const KIN: &[u8] = b"phzd cache, format ";
 const MARK: &[u8] = b"\xf5phz";
 /// Damaged places after which the rest is not looked at: each may cost the checksum of the longest entry.
 const MOST_DAMAGES: usize = 1000;
-/// Octets that a message has beside its records and extended errors, at most: header, question, OPT.
-const AROUND: usize = HEADER + MAX_NAME + 4 + 11;
 /// The longest TTL, in seconds (RFC 2181 section 8).
 const MAX_TTL: u64 = i32::MAX as u64;
 
@@ -51,7 +48,7 @@ mod flag {
 
 /// The entry of `kept`, whose times are `stored` and `expires`. `None` for what no resolver's reply can be.
 pub fn entry(kept: &Kept, stored: u64, expires: u64) -> Option<Vec<u8>> {
-    let (route, message) = (written(&kept.route), message(&kept.question, &kept.answer)?);
+    let (route, message) = (written(&kept.route), presentation::message(&kept.question, &kept.answer, Placement::FRESH)?);
     let (dnssec_ok, main) = (u8::from(kept.question.dnssec_ok), u8::from(kept.main));
     let flags = (dnssec_ok * flag::DNSSEC_OK) | (main * flag::MAIN) | (kept.uses << flag::USES);
     let length = u32::try_from(8 + 8 + 1 + 2 + route.len() + message.len()).ok()?.to_be_bytes();
@@ -108,17 +105,6 @@ pub fn written(route: &Route) -> Vec<u8> {
         }
     }
     out
-}
-
-/// The reply with `answer` to `question`, in full.
-fn message(question: &Question, answer: &Answer) -> Option<Vec<u8>> {
-    let asked = question.message(0, question.name.as_wire(), true);
-    let mut folded = Folded::default();
-    let Decoded::Query(query) = decode(&asked, &mut folded) else { return None };
-    let mut message = vec![0; answer.footprint() + AROUND];
-    let length = answer.write(&query, Placement::FRESH, message.len(), &mut message);
-    message.truncate(length);
-    (length > 0).then_some(message)
 }
 
 //------------ Reading ------------------------------------------------------------------------------------------------

@@ -2,7 +2,15 @@
 //!
 //! Apart from the flights, because it outlives each of them: what one question learned of a resolver serves the next.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Conduct, Ledger};
 
 /// The least time a resolver is waited for before the question is repeated. Far above what a path within a VPC takes
 /// (a millisecond) and its jitter, and short enough that two lost packets in a row cost 40 ms. A resolver that must ask
@@ -31,9 +39,39 @@ const UNABLE: Duration = Duration::from_secs(3600);
 /// Questions that ran out of time with nothing but answers in another case, after which 0x20 goes off.
 const MISSPELT: u8 = 3;
 
+/// What is known of every resolver.
+#[derive(Debug)]
+pub struct Tracks {
+    tracks: HashMap<SocketAddr, Track, RandomState>,
+    /// Where others read how they fare.
+    ledger: Arc<Ledger>,
+}
+
+impl Tracks {
+    /// Nothing is known yet.
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Self { tracks: HashMap::default(), ledger }
+    }
+
+    /// What is known of this one, if anything.
+    pub fn get(&self, resolver: SocketAddr) -> Option<&Track> {
+        self.tracks.get(&resolver)
+    }
+
+    /// What is known of this one, from now on.
+    pub fn of(&mut self, resolver: SocketAddr) -> &mut Track {
+        let Self { tracks, ledger } = self;
+        tracks
+            .entry(resolver)
+            .or_insert_with(|| Track { conduct: ledger.page(resolver), ..Track::default() })
+    }
+}
+
 /// What is known of a resolver.
 #[derive(Debug, Default)]
 pub struct Track {
+    /// What others are told of it.
+    conduct: Arc<Conduct>,
     /// Smoothed time to answer and its mean deviation; none yet.
     usual: Option<(Duration, Duration)>,
     /// When it answered last.
@@ -63,7 +101,8 @@ pub struct Track {
 }
 
 /// How a resolver stands beside others: the lower, the sooner it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It answers.
     Well,
@@ -75,7 +114,25 @@ pub enum Standing {
     Down,
 }
 
+impl Standing {
+    /// All of them, the best first.
+    pub const ALL: [Self; 4] = [Self::Well, Self::Poor, Self::Failing, Self::Down];
+
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Poor => "poor",
+            Self::Failing => "failing",
+            Self::Down => "down",
+        }
+    }
+}
+
 impl Track {
+    /// How one ranks of which nothing is known: after those that are known to be well.
+    pub const UNKNOWN: (Standing, Duration) = (Standing::Well, MOST_PATIENCE);
+
     /// It answered what was sent so long ago.
     pub fn answered(&mut self, took: Duration, now: Instant) {
         // RFC 6298 section 2. Each send has an id of its own, so it is always known which one was answered.
@@ -86,10 +143,24 @@ impl Track {
         self.answered = Some(now);
         (self.failed, self.failing_since) = ([None; FAILURES], None);
         (self.unreachable, self.down, self.down_since) = (false, false, None);
+        self.conduct.answers.add(1);
+        self.conduct.latency.add(took, 1);
+        self.tell();
+    }
+
+    /// Tells others how it stands.
+    fn tell(&self) {
+        let usual = self.usual.map_or(0, |(usual, _)| u64::try_from(usual.as_micros()).unwrap_or(u64::MAX).max(1));
+        self.conduct.stands(self.rank().0, usual);
     }
 
     /// What was sent at `sent` has no answer, after all the time that it usually takes.
     pub fn failed(&mut self, sent: Instant, now: Instant) {
+        self.conduct.timeouts.add(1);
+        self.fail(sent, now);
+    }
+
+    fn fail(&mut self, sent: Instant, now: Instant) {
         self.failed.rotate_right(1);
         self.failed[0] = Some(sent);
         let since = *self.failing_since.get_or_insert(sent);
@@ -100,12 +171,14 @@ impl Track {
         if self.is_down() {
             self.down_since.get_or_insert(sent);
         }
+        self.tell();
     }
 
     /// Its host says that nobody listens, or there is no way to it.
     pub fn unreachable(&mut self, sent: Instant, now: Instant) {
         self.unreachable = true;
-        self.failed(sent, now);
+        self.conduct.unreachable.add(1);
+        self.fail(sent, now);
     }
 
     /// Whether its last three sends failed, or it cannot be reached; ends with its first answer.
@@ -121,6 +194,23 @@ impl Track {
     /// Whether another resolver knew better what this one could not say.
     pub fn outdone(&mut self, by_another: bool) {
         self.outdone = if by_another { self.outdone.saturating_add(1) } else { 0 };
+        self.tell();
+    }
+
+    /// It said what is of no use.
+    pub fn was_of_no_use(&self) {
+        self.conduct.unusable.add(1);
+    }
+
+    /// A question that it had been sent before goes to it once more.
+    pub fn asked_again(&self) {
+        self.conduct.retransmissions.add(1);
+    }
+
+    /// It is asked over a stream; `beside` what it was sent as datagrams.
+    pub fn asked_over_a_stream(&self, beside: bool) {
+        self.conduct.streams.add(1);
+        self.conduct.queries.add(beside.into());
     }
 
     /// How it stands beside others, and for those who stand alike how long it takes.
@@ -167,7 +257,9 @@ impl Track {
     /// It is asked something, and how it stands will show; `aside` if nobody waits for it.
     pub fn asked(&mut self, aside: bool, now: Instant) {
         self.asked = Some(now);
+        self.conduct.queries.add(1);
         if aside {
+            self.conduct.aside.add(1);
             self.looked_at = self.asked;
         }
     }

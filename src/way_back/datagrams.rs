@@ -219,6 +219,11 @@ impl Outbox {
         }
     }
 
+    /// How many replies are kept.
+    pub fn len(&self) -> usize {
+        self.replies.len()
+    }
+
     /// Whether it must be sent before another reply can be kept.
     pub fn is_full(&self) -> bool {
         self.replies.len() == BATCH

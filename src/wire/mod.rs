@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod dns64;
 pub mod name;
+pub mod presentation;
 pub mod query;
 pub mod reply;
 

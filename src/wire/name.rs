@@ -51,6 +51,12 @@ impl Name {
         labels(&self.0).count()
     }
 
+    /// Whether it is `other`, or a name below it.
+    pub fn is_at_or_below(&self, other: &Self) -> bool {
+        let Some(begin) = self.0.len().checked_sub(other.0.len()) else { return false };
+        self.0.get(begin..) == Some(&*other.0) && (begin == 0 || other.0.len() == 1 || labels(&self.0).any(|at| at == begin))
+    }
+
     /// The name, to be looked up.
     pub fn as_ref(&self) -> NameRef<'_> {
         NameRef { wire: &self.0, labels: self.label_count() }
@@ -169,6 +175,13 @@ mod tests {
         assert_eq!("a.".parse::<Name>().unwrap(), "A".parse().unwrap());
         assert_eq!(Name::root().to_string(), ".");
         assert_eq!(".".parse::<Name>().unwrap(), Name::root());
+    }
+
+    #[test]
+    fn a_name_is_below_whole_labels_only() {
+        let is_below = |name: &str, other: &str| name.parse::<Name>().unwrap().is_at_or_below(&other.parse().unwrap());
+        assert!(is_below("a.example", "example") && is_below("example", "example") && is_below("a.example", "."));
+        assert!(!is_below("example", "a.example") && !is_below("anexample", "example"));
     }
 
     #[test]

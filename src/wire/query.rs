@@ -39,6 +39,21 @@ pub mod rcode {
     pub const REFUSED: u16 = 5;
     /// EDNS of a version other than 0.
     pub const BADVERS: u16 = 16;
+
+    /// What IANA calls the codes of a header.
+    const MNEMONICS: [&str; 12] = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+        "NOTZONE", "DSOTYPENI",
+    ];
+
+    /// What IANA calls a code; `RCODE` and its number for one that has no name here.
+    pub fn mnemonic(code: u16) -> String {
+        match (code, MNEMONICS.get(usize::from(code))) {
+            (BADVERS, _) => "BADVERS".into(),
+            (_, Some(mnemonic)) => (*mnemonic).into(),
+            (_, None) => format!("RCODE{code}"),
+        }
+    }
 }
 
 /// Record types that phzd itself reads or writes.

@@ -179,7 +179,7 @@ fn case_goes_off_though_somebody_asks_for_names_without_letters() {
         }
         now += millis(2000);
     }
-    let track = outside.forwarder.resolvers.get(&VPC.parse().unwrap()).unwrap();
+    let track = outside.forwarder.resolvers.get(VPC.parse().unwrap()).unwrap();
     assert!(!track.keeps_case(now), "six questions ran out of time and were confirmed over TCP");
 }
 
@@ -187,13 +187,13 @@ fn case_goes_off_though_somebody_asks_for_names_without_letters() {
 fn edns_is_tried_again_after_an_hour_though_questions_are_always_on_their_way() {
     let (mut outside, vpc, start) = (Outside::new(0), route(VPC, true), Instant::now());
     let hour = Duration::from_secs(3600);
-    outside.forwarder.resolvers.entry(VPC.parse().unwrap()).or_default().takes_no_edns(start);
+    outside.forwarder.resolvers.of(VPC.parse().unwrap()).takes_no_edns(start);
     // Asked in the last millisecond of the hour, answered in the first of the next.
     outside.ask("a.example", &vpc, spoofed(1), start + hour - millis(1));
     for (socket, message, _) in outside.sent() {
         outside.forwarder.datagram(socket, &address_for(&message), start + hour + millis(1));
     }
-    let track = outside.forwarder.resolvers.get(&VPC.parse().unwrap()).unwrap();
+    let track = outside.forwarder.resolvers.get(VPC.parse().unwrap()).unwrap();
     assert!(track.takes_edns(start + hour + millis(1)), "it was not asked with EDNS, so nothing was learned");
 }
 

@@ -59,6 +59,7 @@ impl<W> Forwarder<W> {
         // Whoever guesses knows the port: nothing more leaves by it.
         self.pool.retire(socket);
         if self.driven_to_tcp.take(now) {
+            self.upstream.ledger.forwarding.forgeries.add(1);
             self.release_all(key);
             self.drive_to_tcp(key, place, Why::Forgery, now);
         }

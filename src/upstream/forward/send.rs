@@ -26,7 +26,7 @@ impl<W> Forwarder<W> {
     /// Whether an outage is known: no resolver of the route is left.
     pub(super) fn is_down(&self, route: &Route) -> bool {
         route.addresses().all(|resolver| {
-            self.resolvers.get(&resolver).is_some_and(Track::is_down) || self.upstream.loops.is_looping(resolver)
+            self.resolvers.get(resolver).is_some_and(Track::is_down) || self.upstream.loops.is_looping(resolver)
         })
     }
 
@@ -34,7 +34,7 @@ impl<W> Forwarder<W> {
     pub(super) fn is_hopeless(&self, key: usize) -> bool {
         let Some(flight) = self.flights.get(key).filter(|flight| flight.fetching.is_none()) else { return false };
         flight.route.hops().iter().enumerate().all(|(place, hop)| {
-            let track = self.resolvers.get(&hop.address());
+            let track = self.resolvers.get(hop.address());
             let dead = track.is_some_and(|track| track.is_gone() || track.is_down() && !flight.spent.is_empty());
             flight.spent.has(place) || self.upstream.loops.is_looping(hop.address()) || dead && flight.has_failed(place)
         })
@@ -46,8 +46,8 @@ impl<W> Forwarder<W> {
         let hops = flight.route.hops().iter().enumerate();
         let usable = hops.filter(|(place, hop)| !flight.spent.has(*place) && self.is_usable(hop));
         let rank = |(place, hop): &(usize, &Hop)| {
-            let (standing, usual) = self.resolvers.get(&hop.address()).map_or_else(unknown, Track::rank);
-            let looked_at = self.resolvers.get(&hop.address()).is_some_and(|track| track.wants_a_look(now));
+            let (standing, usual) = self.resolvers.get(hop.address()).map_or(Track::UNKNOWN, Track::rank);
+            let looked_at = self.resolvers.get(hop.address()).is_some_and(|track| track.wants_a_look(now));
             (standing == Standing::Down, flight.times_asked(*place), standing, usual, looked_at)
         };
         usable.min_by_key(rank).map(|(place, _)| place)
@@ -109,7 +109,7 @@ impl<W> Forwarder<W> {
         self.transmit(key, place, false, now);
         let Some(flight) = self.flights.get_mut(key).filter(|flight| flight.sends == 1) else { return };
         if flight.route.hops().len() > 1 {
-            let track = flight.route.hops().get(place).and_then(|hop| self.resolvers.get(&hop.address()));
+            let track = flight.route.hops().get(place).and_then(|hop| self.resolvers.get(hop.address()));
             let after = track.map(|track| now + track.hedge_after());
             flight.hedge = after.filter(|after| flight.repeat.is_some_and(|repeat| *after < repeat));
             self.look_beside(key, now);
@@ -122,7 +122,7 @@ impl<W> Forwarder<W> {
         let Some(flight) = self.flights.get(key) else { return };
         let mut others = flight.route.hops().iter().enumerate().filter(|(place, _)| !flight.was_asked(*place));
         let wanting = others.find(|(_, hop)| {
-            let track = self.resolvers.get(&hop.address());
+            let track = self.resolvers.get(hop.address());
             hop.is_plain() && self.is_usable(hop) && track.is_none_or(|track| track.wants_a_look(now))
         });
         if let Some((place, hop)) = wanting
@@ -136,7 +136,7 @@ impl<W> Forwarder<W> {
     pub(super) fn hedge(&mut self, key: usize, now: Instant) {
         let Some(flight) = self.flights.get(key) else { return };
         let others = flight.route.hops().iter().enumerate().filter(|(place, _)| !flight.was_asked(*place));
-        let rank = |hop: &Hop| self.resolvers.get(&hop.address()).map_or_else(unknown, Track::rank);
+        let rank = |hop: &Hop| self.resolvers.get(hop.address()).map_or(Track::UNKNOWN, Track::rank);
         let alive = others.filter(|(_, hop)| hop.is_plain() && self.is_usable(hop) && rank(hop).0 < Standing::Down);
         if let Some((place, hop)) = alive.min_by_key(|(_, hop)| rank(hop))
             && self.can_spare(hop, now)
@@ -160,7 +160,7 @@ impl<W> Forwarder<W> {
     /// Asks one resolver of a route that is down, if it was not asked a moment ago, to see whether it still is.
     pub(super) fn look(&mut self, question: &Question, route: &Arc<Route>, now: Instant) {
         let wants = |hop: &Hop| {
-            self.is_usable(hop) && self.resolvers.get(&hop.address()).is_none_or(|track| track.wants_a_look(now))
+            self.is_usable(hop) && self.resolvers.get(hop.address()).is_none_or(|track| track.wants_a_look(now))
         };
         let Some(place) = route.hops().iter().position(wants) else { return };
         self.ask_aside(question.clone(), Arc::clone(route), Some(place), now);
@@ -203,6 +203,7 @@ impl<W> Forwarder<W> {
         let id = self.random.random();
         let Some(flight) = self.flights.get_mut(key) else { return };
         let Some(hop) = flight.route.hops().get(place).filter(|_| flight.fetching.is_none()) else { return };
+        self.resolvers.of(hop.address()).asked_over_a_stream(why != Why::Channel);
         flight.fetching = Some(Fetching { place, id, at: now, why });
         (flight.repeat, flight.hedge) = (None, None);
         if hop.metered {
@@ -223,8 +224,11 @@ impl<W> Forwarder<W> {
         let Some(hop) = flight.route.hops().get(place) else { return };
         let resolver = hop.address();
         flight.sends += usize::from(!aside);
-        let track = self.resolvers.entry(resolver).or_default();
+        let track = self.resolvers.of(resolver);
         track.asked(aside, now);
+        if flight.was_asked(place) {
+            track.asked_again();
+        }
         if !hop.is_plain() {
             return self.fetch(key, place, Why::Channel, now);
         }
@@ -283,9 +287,4 @@ impl<W> Forwarder<W> {
 /// Packets that a long reply over TCP has had us send, beside those of the exchange.
 pub(super) fn packets_for(reply: &[u8]) -> u32 {
     (reply.len() / TCP_OCTETS_PER_PACKET) as u32
-}
-
-/// A resolver of which nothing is known ranks after those that are known to be well.
-fn unknown() -> (Standing, std::time::Duration) {
-    Track::default().rank()
 }

@@ -26,6 +26,7 @@ impl<W> Forwarder<W> {
         if let Some(place) = flight.waiters.iter().position(|waiter| waiter.seat == seat)
             && let Some(waiter) = flight.waiters.remove(place)
         {
+            self.upstream.ledger.forwarding.turned_away.add(1);
             self.answered.push((waiter.who, Hit::fresh(servfail(ExtendedError::OTHER, why))));
         } else {
             flight.seat = None;
@@ -68,6 +69,7 @@ impl<W> Forwarder<W> {
             && let Some(waiter) = flight.waiters.pop_front()
         {
             self.line.leave(waiter.seat);
+            self.upstream.ledger.forwarding.expired.add(1);
             let told = flight.stale.clone().unwrap_or_else(|| Hit::fresh(Arc::clone(&failure)));
             self.answered.push((waiter.who, told));
         }
