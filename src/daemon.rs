@@ -13,8 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::operator::Operator;
+use crate::operator::desk::Desk;
 use phzd::config::{Config, Server as Settings};
 use phzd::resolver::Resolver;
+use phzd::server::drops::Drops;
 use phzd::server::sockets::{self, CannotListen};
 use phzd::server::{Limits, Listener, Server};
 
@@ -105,10 +108,14 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
     let listeners = listen(&config.server)?;
     let resolver = Resolver::start_in(config, state)?;
     let counter = Arc::new(resolver.clone());
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let settled = Config { server: Settings { tcp_connections, ..config.server.clone() }, ..config.clone() };
+    let drops = Drops::of(&listeners);
+    let desk = Arc::new(Desk::new(Arc::clone(&counter), path.to_owned(), &settled, addresses.clone(), drops));
+    let _operator = Operator::start(Arc::clone(&desk))?;
     tokio::spawn(learn_self(resolver.clone()));
     tokio::spawn(save_now_and_then(Arc::clone(&counter)));
-    tokio::spawn(reload_on(hangup, path.to_owned(), config.clone(), resolver.clone()));
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    tokio::spawn(reload_on(hangup, desk));
     info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
     let stop = async {
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
@@ -211,28 +218,13 @@ async fn save(resolver: Arc<Resolver>) {
 }
 
 /// Reads the configuration again at each SIGHUP. One with a mistake leaves the old policy serving.
-async fn reload_on(mut hangup: Signal, path: PathBuf, started_with: Config, resolver: Resolver) {
+async fn reload_on(mut hangup: Signal, desk: Arc<Desk>) {
     while hangup.recv().await.is_some() {
-        let (path, resolver, settings) = (path.clone(), resolver.clone(), started_with.server.clone());
-        // A large names-file takes a while, and others use this thread.
-        let reload = tokio::task::spawn_blocking(move || reload(&path, &settings, &resolver));
-        if reload.await.is_err() {
+        let desk = Arc::clone(&desk);
+        // A large names-file takes a while, and others use this thread. What came of it, the log says.
+        if tokio::task::spawn_blocking(move || drop(desk.reload())).await.is_err() {
             error!("the reload failed unexpectedly; the old policy goes on serving");
         }
-    }
-}
-
-fn reload(path: &Path, settings: &Settings, resolver: &Resolver) {
-    match Config::load(path) {
-        Ok((config, warnings)) => {
-            warnings.iter().for_each(|warning| warn!("{warning}"));
-            resolver.reload(&config);
-            if config.server != (Settings { clients: config.server.clients.clone(), ..settings.clone() }) {
-                warn!("changes in [server] other than `clients` take effect when phzd is started again");
-            }
-            info!("reloaded");
-        }
-        Err(problems) => error!("not reloaded, the old policy goes on serving:\n{problems}"),
     }
 }
 

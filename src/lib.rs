@@ -82,6 +82,9 @@ pub mod endpoint;
 // What resolvers say, kept or asked for.
 pub mod upstream;
 
+// Which queries are noted down, where somebody wants that.
+pub mod query_log;
+
 // Beside the path: what is meant to happen, and what did.
 pub mod config;
 pub mod metrics;

@@ -5,6 +5,7 @@
 mod ask;
 mod cli;
 mod daemon;
+mod operator;
 mod stand_in;
 
 use std::process::ExitCode;

@@ -13,9 +13,9 @@ use crate::upstream::Upstream;
 use crate::upstream::cache::listed::Listed;
 use crate::upstream::forward::{MAX_WAITING, MAX_WAITING_OF_ONE};
 use crate::upstream::ledger::Account;
-use crate::wire::{Placement, presentation};
 use crate::wire::query::rcode;
 use crate::wire::reply::Outcome;
+use crate::wire::{Placement, presentation};
 
 /// Zones that are told by name: enough for a person to look at, and few enough for a database of time series.
 const MOST_ZONES: usize = 50;

@@ -7,6 +7,7 @@ use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::{Endpoints, Present};
 use crate::metrics::SubnetId;
+use crate::query_log::QueryLog;
 use crate::upstream::Route;
 use crate::wire::name::NameRef;
 use crate::wire::query::{Folded, name_asked};
@@ -32,6 +33,8 @@ pub struct Policy {
     standard: Standard,
     /// What clients of each subnet are counted under.
     counted: Box<[SubnetId]>,
+    /// Which queries are noted down, if any.
+    query_log: Option<QueryLog>,
     /// The whole time a client waits for a forwarded answer.
     timeout: Duration,
 }
@@ -96,6 +99,7 @@ impl Policy {
             endpoints: Arc::new(Endpoints::new(config)),
             standard: Standard::default(),
             counted: (0..config.subnets.len()).map(SubnetId::nth).collect(),
+            query_log: None,
             timeout: config.upstream.timeout,
         }
     }
@@ -104,6 +108,17 @@ impl Policy {
     #[must_use]
     pub fn counting(self, ids: Box<[SubnetId]>) -> Self {
         Self { counted: ids, ..self }
+    }
+
+    /// The same with a log of queries.
+    #[must_use]
+    pub fn logging(self, query_log: Option<QueryLog>) -> Self {
+        Self { query_log, ..self }
+    }
+
+    /// Which queries are noted down, if any.
+    pub fn query_log(&self) -> Option<&QueryLog> {
+        self.query_log.as_ref()
     }
 
     /// What this client is counted under.

@@ -4,24 +4,26 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::{Config, LogTo};
 use crate::endpoint::keeper::Keeper;
+use crate::endpoint::watch::Look;
 use crate::metrics::{Registry, Totals};
 use crate::observation::{CachedAnswer, Observation};
 use crate::policy::Policy;
+use crate::query_log::{QueryLog, writer};
 use crate::responder::{Hall, Outcome, Responder};
 use crate::upstream::exchange::Exchange;
 use crate::upstream::store::Store;
 use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
-use crate::wire::{Name, Transport};
 use crate::wire::query::MAX_TCP;
+use crate::wire::{Name, Transport};
 
 /// Answers queries. Each clone counts for itself: give every thread its own.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Resolver {
     keeper: Keeper,
     store: Option<Arc<Store>>,
     registry: Registry,
+    /// Where queries are noted down. It is held over a reload, so that two at one time come one after the other.
+    log_to: Arc<Mutex<LogTo>>,
 }
 
 impl Resolver {
@@ -53,7 +57,7 @@ impl Resolver {
     /// The threads could not be started. A folder that cannot be used is none: the log says so.
     pub fn start_in(config: &Config, state: Option<PathBuf>) -> io::Result<Self> {
         let registry = Registry::default();
-        let policy = policy(config, &registry);
+        let policy = policy(config, &registry, None);
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
         let upstream = Arc::new(Upstream::new(config));
@@ -67,7 +71,8 @@ impl Resolver {
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
         let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
-        let resolver = Self { responder, policy, upstream, exchange, keeper, store, registry };
+        let log_to = Arc::new(Mutex::new(config.query_log.to.clone()));
+        let resolver = Self { responder, policy, upstream, exchange, keeper, store, registry, log_to };
         resolver.look_around();
         Ok(resolver)
     }
@@ -76,7 +81,9 @@ impl Resolver {
     /// cached stays.
     pub fn reload(&self, config: &Config) {
         self.upstream.configure(config);
-        let policy = policy(config, &self.registry);
+        let mut log_to = self.log_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = policy(config, &self.registry, Some((&log_to, &self.policy.load())));
+        log_to.clone_from(&config.query_log.to);
         // Before the swap, so that programs on this host never count as nobody in between.
         let _ = learn_self(&policy);
         // And so that no address that is known is unknown for a moment.
@@ -157,6 +164,11 @@ impl Resolver {
         Observation::new(self.registry.sums(), &self.upstream, self.keeper.look(), Instant::now())
     }
 
+    /// How every endpoint is, in the order of the configuration.
+    pub fn endpoints(&self) -> Vec<Look> {
+        self.keeper.look()
+    }
+
     /// Forgets what is cached of `name`, and of all names below it if `below` says so; returns how many answers that was.
     pub fn flush(&self, name: &Name, below: bool) -> usize {
         self.upstream.cache().forget(|other| if below { other.is_at_or_below(name) } else { other == name })
@@ -207,9 +219,21 @@ impl Forwarder<'_> {
     }
 }
 
-/// The policy of `config`, its subnets counted in `registry`.
-fn policy(config: &Config, registry: &Registry) -> Policy {
-    Policy::new(config).counting(registry.subnets(config.subnets.iter().map(|subnet| &*subnet.name)))
+/// The policy of `config`, its subnets counted in `registry`, its queries noted down where it says; that goes on with the
+/// thread that `before` had for it, if it is for the same place.
+fn policy(config: &Config, registry: &Registry, before: Option<(&LogTo, &Policy)>) -> Policy {
+    let ids = registry.subnets(config.subnets.iter().map(|subnet| &*subnet.name));
+    let to = &config.query_log.to;
+    let going_on = before.filter(|(before, _)| *before == to).and_then(|(_, policy)| policy.query_log());
+    let queue = match going_on {
+        Some(log) => Some(log.queue().clone()),
+        None => writer::start(to, registry).unwrap_or_else(|error| {
+            tracing::warn!("no query log: {error}");
+            None
+        }),
+    };
+    let query_log = queue.map(|queue| QueryLog::new(&config.query_log, &ids, queue));
+    Policy::new(config).counting(ids).logging(query_log)
 }
 
 /// Tells `policy` this host's own address, if it wants to know: the source address that the kernel chooses towards the

@@ -1,20 +1,25 @@
 //! The hall: a query's whole path on one screen. No socket, no task, no clock: bytes, an address and an instant in,
 //! bytes out.
 
-use std::cell::Cell;
+mod account;
+mod own;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 
+use account::Account;
+use own::{endless, looping, overloaded, prohibited, too_long};
+
 use crate::client::Client;
 use crate::endpoint::Present;
-use crate::metrics::{Counts, Fate, Registry, SubnetId};
+use crate::metrics::{Counts, Fate, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
-use crate::wire::answer::{Alias, Answer, ExtendedError, Placement};
+use crate::wire::answer::{Alias, Answer, Placement};
 use crate::wire::name::NameRef;
 use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
@@ -143,47 +148,50 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Outcome {
         self.turn();
-        let account = Account::new(transport);
-        let outcome = self.judge(packet, client, &account, now, out);
-        self.enter_up(&account);
-        outcome
-    }
-
-    fn judge(
-        &self,
-        packet: &[u8],
-        client: SocketAddr,
-        account: &Account,
-        now: Instant,
-        out: &mut [u8],
-    ) -> Outcome {
+        let account = Account::new(client, transport, now);
         // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
-        if client.port() == 0 || account.transport == Transport::Udp && self.upstream.loops.is_ours(client) {
-            return Outcome::Drop;
+        if client.port() == 0 || transport == Transport::Udp && self.upstream.loops.is_ours(client) {
+            return self.ended(&account, None, None);
         }
         let mut folded = Folded::default();
         let decoded = decode(packet, &mut folded);
         let (query, unserved) = match &decoded {
             Decoded::Query(query) => (query, None),
             Decoded::Unserved(query, code) => (query, Some(*code)),
-            Decoded::Unreadable(code) => return Outcome::of(unreadable(packet, *code, account, out)),
-            Decoded::Drop => return Outcome::Drop,
+            Decoded::Unreadable(code) => {
+                let written = unreadable(packet, *code, &account, out);
+                return self.ended(&account, None, written);
+            }
+            Decoded::Drop => return self.ended(&account, None, None),
         };
-        let Some(who) = self.policy.clients().identify(client.ip()) else {
-            return Outcome::of(self.error(query, account, prohibited(), out));
-        };
-        account.subnet.set(self.policy.counted_under(who));
-        if let Some(code) = unserved {
-            return Outcome::of(self.error(query, account, &Answer::empty(code), out));
-        }
-        match self.follow(&Asking { query, who, account }, Chain::default(), None, now, out) {
-            Course::Ended(written) => Outcome::of(written),
+        match self.judge(query, unserved, &account, (Chain::default(), None), now, out) {
+            Course::Ended(written) => self.ended(&account, Some(query), written),
             Course::Onward(chain, question, route) => {
+                self.count(&account);
                 let (packet, deadline) = (query.essentials(), now + self.policy.timeout());
-                let transport = account.transport;
                 Outcome::Forward(Pending { packet, client, transport, since: now, deadline, chain, question, route })
             }
         }
+    }
+
+    /// What becomes of a query, which has come as far as `chain`, of whose last name a resolver has `told` this.
+    fn judge(
+        &self,
+        query: &Query<'_>,
+        unserved: Option<u16>,
+        account: &Account,
+        (chain, told): (Chain, Option<&Hit>),
+        now: Instant,
+        out: &mut [u8],
+    ) -> Course {
+        let Some(who) = self.policy.clients().identify(account.client.ip()) else {
+            return Course::Ended(self.error(query, account, prohibited(), out));
+        };
+        account.subnet.set(self.policy.counted_under(who));
+        if let Some(code) = unserved {
+            return Course::Ended(self.error(query, account, &Answer::empty(code), out));
+        }
+        self.follow(&Asking { query, who, account }, chain, told, now, out)
     }
 
     /// Prepares for the queries in `packets`, which will be answered next.
@@ -196,19 +204,14 @@ impl Hall<'_> {
     pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
         self.turn();
         let Pending { packet, client, transport, since, deadline, chain, .. } = pending;
-        let account = Account::new(transport);
+        let account = Account::new(client, transport, since);
+        account.met(Fate::Forwarded);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::Drop };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
-        let course = match self.policy.clients().identify(client.ip()) {
-            Some(who) => self.follow(&Asking { query: &query, who, account: &account }, chain, Some(hit), now, out),
-            None => Course::Ended(self.error(&query, &account, prohibited(), out)),
-        };
-        match course {
+        match self.judge(&query, None, &account, (chain, Some(hit)), now, out) {
             Course::Ended(written) => {
-                self.count_reply(&account);
-                self.counts.stale.add(hit.stale.into());
-                self.counts.forwards.add(now.saturating_duration_since(since), 1);
+                self.returned(&account, &query, hit.stale, now);
                 Outcome::of(written)
             }
             Course::Onward(chain, question, route) => {
@@ -222,15 +225,16 @@ impl Hall<'_> {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
-        let account = Account::new(pending.transport);
+        let account = Account::new(pending.client, pending.transport, pending.since);
+        account.met(Fate::Forwarded);
         let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
-        self.count_reply(&account);
+        self.returned(&account, &query, false, pending.since);
         written.map_or(0, NonZeroUsize::get)
     }
 
-    /// Counts a datagram that was dropped because it came cut short.
-    pub fn dropped(&self) {
-        self.enter_up(&Account::new(Transport::Udp));
+    /// Counts a datagram of `client` that was dropped because it came cut short.
+    pub fn cut_short(&self, client: SocketAddr, now: Instant) {
+        let _ = self.ended(&Account::new(client, Transport::Udp, now), None, None);
     }
 
     /// What this thread counts.
@@ -242,42 +246,6 @@ impl Hall<'_> {
     fn turn(&mut self) {
         // A linear congruential generator; its high half is the random one.
         *self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
-    }
-
-    /// Counts a query that came.
-    fn enter_up(&self, account: &Account) {
-        let fate = account.fate.get().unwrap_or(Fate::Dropped);
-        self.counts.fates.of(account.subnet.get(), fate, account.transport).add(1);
-        self.count_reply(account);
-    }
-
-    /// Counts the reply to a query, if one was written.
-    fn count_reply(&self, account: &Account) {
-        if let Some(code) = account.code.get() {
-            self.counts.replies.of(code).add(1);
-        }
-    }
-}
-
-/// What is noted of a query on its way, to be counted at its end.
-#[derive(Debug)]
-struct Account {
-    transport: Transport,
-    subnet: Cell<SubnetId>,
-    /// Decided by whoever is met first.
-    fate: Cell<Option<Fate>>,
-    /// The response code of its reply.
-    code: Cell<Option<u16>>,
-}
-
-impl Account {
-    fn new(transport: Transport) -> Self {
-        Self { transport, subnet: Cell::new(SubnetId::NONE), fate: Cell::new(None), code: Cell::new(None) }
-    }
-
-    /// What became of the query, unless that is known already.
-    fn met(&self, fate: Fate) {
-        self.fate.set(self.fate.get().or(Some(fate)));
     }
 }
 
@@ -389,7 +357,7 @@ impl Hall<'_> {
         found: Found<'_>,
         out: &mut [u8],
     ) -> Step {
-        self.decided(asking, chain, apex, Fate::Private);
+        self.decided(asking, apex, Fate::Private);
         let endpoint = found.endpoint().and_then(|index| self.endpoints.answers(index));
         let near = endpoint.map(|answers| answers.near(asking.who.whereabouts));
         let query = asking.query;
@@ -401,14 +369,14 @@ impl Hall<'_> {
 
     /// What the zone that decides tells those whom it is not for.
     fn denied(&self, asking: &Asking<'_>, chain: &Chain, zone: &Zone, apex: usize, out: &mut [u8]) -> Step {
-        self.decided(asking, chain, apex, Fate::Denied);
+        self.decided(asking, apex, Fate::Denied);
         self.said(asking, chain, zone.denial(self.policy.standard()), apex, out)
     }
 
     /// Counts that a zone, whose name begins at `apex`, decides about the name asked.
-    fn decided(&self, asking: &Asking<'_>, chain: &Chain, apex: usize, fate: Fate) {
-        if chain.is_empty() {
-            asking.account.met(fate);
+    fn decided(&self, asking: &Asking<'_>, apex: usize, fate: Fate) {
+        if asking.account.met(fate) {
+            asking.account.apex.set(Some(apex));
             self.counts.zones.add(asking.query.name().get(apex..).unwrap_or_default(), fate == Fate::Denied);
         }
     }
@@ -509,40 +477,4 @@ fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Wr
     let written = NonZeroUsize::new(error_header(packet, code, out))?;
     account.code.set(Some(code));
     Some(written)
-}
-
-/// For a client that may not ask. Made once: whoever sends us a flood of what is refused costs no memory.
-fn prohibited() -> &'static Answer {
-    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
-        Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::PROHIBITED, "this client may not ask"))
-    });
-    &ANSWER
-}
-
-/// For a query that finds no place to wait. Made once, for the same reason.
-fn overloaded() -> &'static Answer {
-    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
-        Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "too many queries are waiting"))
-    });
-    &ANSWER
-}
-
-/// For a probe of ours that came back.
-fn looping() -> &'static Answer {
-    static ANSWER: LazyLock<Answer> =
-        LazyLock::new(|| Answer::error(rcode::REFUSED, ExtendedError::new(ExtendedError::OTHER, "a forwarding loop")));
-    &ANSWER
-}
-
-/// For a chain of CNAMEs and an answer that do not fit into one message.
-fn too_long() -> Answer {
-    Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the answer is too long for a message"))
-}
-
-/// For a chain of CNAMEs that is too long or goes round. Made once: whoever owns a public name can have it asked for.
-fn endless() -> &'static Answer {
-    static ANSWER: LazyLock<Answer> = LazyLock::new(|| {
-        Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the chain of CNAMEs has no end"))
-    });
-    &ANSWER
 }

@@ -133,7 +133,7 @@ fn check_says_what_it_read() {
     fs::write(&path, text.replace("xxxxx-bucket", "xxxxx.bucket")).unwrap();
     let told = run(phzd().arg("check").arg(&path));
     assert_eq!(told.code, Some(0));
-    assert!(told.out.ends_with("; 1 warning\n") && told.error.contains(":16:10: warning: "), "{told:?}");
+    assert!(told.out.ends_with("; 1 warning\n") && told.error.contains(":18:10: warning: "), "{told:?}");
 }
 
 /// A configuration with five mistakes, and what must be said of each.
@@ -144,10 +144,10 @@ fn five_mistakes() -> (String, [&'static str; 5]) {
         .replace("allow = [\"private-a\"]", "allow = [\"private-b\"]");
     let places = [
         "phzd.toml:3:1: error: [server] has no key \"udp-thread\"",
-        "phzd.toml:6:10: error: \"172.31.0.0/33\" is not a CIDR block",
-        "phzd.toml:16:10: error: \"xxxxx_bucket\" has an underscore",
-        "phzd.toml:18:10: error: no subnet is named \"private-b\"",
-        "phzd.toml:19:10: error: others cannot be \"nxdomian\"",
+        "phzd.toml:8:10: error: \"172.31.0.0/33\" is not a CIDR block",
+        "phzd.toml:18:10: error: \"xxxxx_bucket\" has an underscore",
+        "phzd.toml:20:10: error: no subnet is named \"private-b\"",
+        "phzd.toml:21:10: error: others cannot be \"nxdomian\"",
     ];
     (text, places)
 }

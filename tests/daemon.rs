@@ -182,6 +182,8 @@ pub fn config(resolver: SocketAddr, rest: &str) -> String {
         "[server]
 listen = [\"127.0.0.1:0\"]
 udp-threads = 1
+control = \"\"
+http = \"\"
 [vpc]
 region = \"ap-northeast-1\"
 cidrs = [\"172.31.0.0/16\"]

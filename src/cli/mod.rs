@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod check;
+mod ctl;
 mod demo;
 mod run;
 
@@ -49,6 +50,10 @@ enum Command {
         #[arg(value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Ask the running daemon how it is, or have it reload, or forget a name
+    ///
+    /// For root and for phzd's own user. Exit status 1 if the daemon does not run, or says no.
+    Ctl(ctl::Ctl),
     /// Show what phzd does, without root and without AWS
     ///
     /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private
@@ -65,6 +70,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config, state_dir } => run::run(&config, state_dir),
         Command::Check { config } => check::check(&config),
+        Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Demo { once } => demo::demo(once),
     }
 }

@@ -10,6 +10,7 @@ mod bucket;
 mod claim;
 mod endpoint;
 mod network;
+mod operator;
 mod rule;
 mod target;
 mod well_known;
@@ -91,6 +92,7 @@ impl Judge<'_> {
         self.compare(&claims, &owned);
         self.warn_of_hidden(&rules, &claims);
         self.warn_of_wide_zones(&claims, &rules);
+        let query_log = self.query_log(&ground, &claims);
         let (mut buckets, mut zones) = (Vec::new(), Vec::new());
         for claim in claims {
             match claim.meant()? {
@@ -103,6 +105,7 @@ impl Judge<'_> {
             vpc: vpc?,
             upstream,
             cache,
+            query_log: query_log?,
             subnets: ground.subnets()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
             buckets,
@@ -133,6 +136,8 @@ impl Judge<'_> {
             tcp_connections: connections,
             tcp_connections_per_client: per_client.min(connections),
             tcp_idle: Duration::from_secs(self.number(&file.tcp_idle_seconds, limit::TCP_IDLE).into()),
+            control: self.control(),
+            http: self.http(),
         }
     }
 

@@ -68,6 +68,8 @@ pub struct File {
     pub upstream: Upstream,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[query-log]`.
+    pub query_log: QueryLog,
     /// Every `[[subnet]]`.
     pub subnets: Vec<Subnet>,
     /// Every `[[endpoint]]`.
@@ -121,6 +123,10 @@ pub struct Server {
     pub tcp_connections_per_client: Option<Written<i64>>,
     /// Seconds.
     pub tcp_idle_seconds: Option<Written<i64>>,
+    /// A path, or nothing.
+    pub control: Option<Written<String>>,
+    /// `ADDRESS:PORT`, or nothing.
+    pub http: Option<Written<String>>,
 }
 
 /// `[vpc]` as written.
@@ -166,6 +172,21 @@ pub struct Cache {
     pub max_ttl: Option<Written<i64>>,
     /// Seconds.
     pub max_negative_ttl: Option<Written<i64>>,
+}
+
+/// `[query-log]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct QueryLog {
+    /// `off`, `journal`, or a file's path.
+    pub to: Option<Written<String>>,
+    /// One query of so many.
+    pub sample: Option<Written<i64>>,
+    /// Names of subnets.
+    pub subnets: Option<List>,
+    /// Names of zones.
+    pub zones: Option<List>,
+    /// What became of queries.
+    pub outcomes: Option<List>,
 }
 
 /// `[[subnet]]` as written.

@@ -97,6 +97,9 @@ pub const MAX_TTL: Limit = limit(
 /// `cache.max-negative-ttl`.
 pub const MAX_NEGATIVE_TTL: Limit =
     limit("cache.max-negative-ttl", 60, 0, 10_800, "RFC 2308 section 5 advises three hours at most");
+/// `query-log.sample`.
+pub const SAMPLE: Limit =
+    limit("query-log.sample", 1, 1, 1_000_000, "1 is every query, and of so few nobody learns anything");
 /// `ttl` of an `[[endpoint]]`.
 pub const ENDPOINT_TTL: Limit =
     limit("endpoint.ttl", 60, 0, 86_400, "clients keep an address that is gone for as long");
@@ -132,6 +135,7 @@ pub const LIMITS: &[Limit] = &[
     MIN_TTL,
     MAX_TTL,
     MAX_NEGATIVE_TTL,
+    SAMPLE,
     ENDPOINT_TTL,
     HEALTH_INTERVAL,
     HEALTH_FAILURES,

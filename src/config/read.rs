@@ -10,7 +10,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::file::{Bucket, Cache, Endpoint, File, Origin, Rule, Server, Subnet, Upstream, Vpc, Zone};
+use super::file::{Bucket, Cache, Endpoint, File, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone};
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
 use super::syntax::{self, Broken};
@@ -29,11 +29,14 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "tcp-connections",
             "tcp-connections-per-client",
             "tcp-idle-seconds",
+            "control",
+            "http",
         ],
     ),
     ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers", "az-ids"]),
     ("[upstream]", &["timeout-ms", "packets-per-second", "stale-seconds", "case-randomisation"]),
     ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
+    ("[query-log]", &["to", "sample", "subnets", "zones", "outcomes"]),
     ("[[subnet]]", &["name", "cidr", "az-id", "dns64"]),
     (
         "[[endpoint]]",
@@ -135,6 +138,7 @@ impl<'a> Reader<'a> {
                 "vpc" => self.single(&entry, |this, table, place| this.vpc(table, place, &mut file.vpc)),
                 "upstream" => self.single(&entry, |this, table, _| this.upstream(table, &mut file.upstream)),
                 "cache" => self.single(&entry, |this, table, _| this.cache(table, &mut file.cache)),
+                "query-log" => self.single(&entry, |this, table, _| this.query_log(table, &mut file.query_log)),
                 "subnet" => self.several(&entry, |this, table| file.subnets.push(this.subnet(table))),
                 "endpoint" => self.several(&entry, |this, table| file.endpoints.push(this.endpoint(table))),
                 "bucket" => self.several(&entry, |this, table| file.buckets.push(this.bucket(table))),
@@ -157,6 +161,8 @@ impl<'a> Reader<'a> {
                 "tcp-connections" => self.number(&entry, &mut into.tcp_connections),
                 "tcp-connections-per-client" => self.number(&entry, &mut into.tcp_connections_per_client),
                 "tcp-idle-seconds" => self.number(&entry, &mut into.tcp_idle_seconds),
+                "control" => self.path(&entry, &mut into.control),
+                "http" => self.text(&entry, &mut into.http),
                 _ => self.unknown_key(&entry, "[server]"),
             }
         }
@@ -199,6 +205,19 @@ impl<'a> Reader<'a> {
                 "max-ttl" => self.number(&entry, &mut into.max_ttl),
                 "max-negative-ttl" => self.number(&entry, &mut into.max_negative_ttl),
                 _ => self.unknown_key(&entry, "[cache]"),
+            }
+        }
+    }
+
+    fn query_log(&mut self, table: &'a DeTable<'a>, into: &mut QueryLog) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "to" => self.path(&entry, &mut into.to),
+                "sample" => self.number(&entry, &mut into.sample),
+                "subnets" => self.list(&entry, &mut into.subnets),
+                "zones" => self.list(&entry, &mut into.zones),
+                "outcomes" => self.list(&entry, &mut into.outcomes),
+                _ => self.unknown_key(&entry, "[query-log]"),
             }
         }
     }

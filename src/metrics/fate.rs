@@ -135,10 +135,7 @@ mod tests {
         let counted: Vec<_> = fates.all().filter(|(.., count)| *count > 0).collect();
         assert_eq!(
             counted,
-            [
-                (SubnetId::NONE, Fate::Dropped, Transport::Udp, 1),
-                (SubnetId::nth(3), Fate::Stale, Transport::Tcp, 7)
-            ]
+            [(SubnetId::NONE, Fate::Dropped, Transport::Udp, 1), (SubnetId::nth(3), Fate::Stale, Transport::Tcp, 7)]
         );
     }
 }

@@ -121,6 +121,9 @@ mod tests {
         histogram.add(Duration::from_micros(7), 99);
         histogram.add(Duration::from_secs(3), 1);
         times.add(&histogram);
-        assert_eq!((times.quantile(0.5), times.quantile(0.99), times.quantile(1.0)), (Some(1e-5), Some(1e-5), Some(5.0)));
+        assert_eq!(
+            (times.quantile(0.5), times.quantile(0.99), times.quantile(1.0)),
+            (Some(1e-5), Some(1e-5), Some(5.0))
+        );
     }
 }

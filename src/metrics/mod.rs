@@ -116,6 +116,8 @@ counts! {
     panics,
     /// TCP connections accepted.
     tcp_connections,
+    /// TCP connections that have ended.
+    tcp_ended,
     /// TCP connections closed at once because a cap was reached.
     tcp_refused,
     /// Endpoint DNS names looked up with success, both families together.
@@ -256,7 +258,8 @@ impl Book {
     fn subnet(&self, id: SubnetId) -> &str {
         match id {
             SubnetId::NONE => NO_SUBNET,
-            id => self.subnets.get(id.index() - 2).filter(|_| id != SubnetId::OTHER).map_or(OTHER, |name| name),
+            SubnetId::OTHER => OTHER,
+            id => self.subnets.get(id.index() - 2).map_or(OTHER, String::as_str),
         }
     }
 }
@@ -287,6 +290,11 @@ impl Registry {
             }))
         };
         names.map(&mut id).collect()
+    }
+
+    /// What a subnet is called that is counted under `id`.
+    pub fn subnet(&self, id: SubnetId) -> String {
+        self.book().subnet(id).to_owned()
     }
 
     /// The sum over all threads.

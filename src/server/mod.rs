@@ -4,6 +4,7 @@
 //! [`Waiting`](crate::way_back::Waiting); their replies do not pass here again. Sockets are given, or opened by
 //! [`sockets`].
 
+pub mod drops;
 pub mod sockets;
 mod tcp;
 mod udp;

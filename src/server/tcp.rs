@@ -153,7 +153,7 @@ fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closi
     count(|counts| &counts.tcp_connections);
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream, client, desk, connections.limits.tcp_idle);
+    let connection = Connection::new(stream, client, Arc::clone(&desk), connections.limits.tcp_idle);
     let closing = closing.clone();
     tokio::spawn(async move {
         let _seat = seat;
@@ -163,6 +163,7 @@ fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closi
             _ = connection.serve(closing) => {}
             () = async { closed(&mut deadline).await; sleep(GRACE).await } => {}
         }
+        locked(&desk).resolver.responder().counts().tcp_ended.add(1);
     });
 }
 

@@ -116,7 +116,7 @@ fn answer(
     if !arrival.whole {
         // Cut short, so its end is not known. Nobody sends a query of so many octets, and telling a query from a reply,
         // which must never be replied to, is not this room's business: no reply.
-        hall.dropped();
+        hall.cut_short(client, now);
         return;
     }
     match hall.respond(bytes, client, Transport::Udp, now, outbox.space()) {

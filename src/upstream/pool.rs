@@ -302,7 +302,7 @@ mod tests {
         for flight in 0..60 {
             assert_ne!(pool.place(resolver(), flight, &[], later, &mut random).socket, place.socket);
         }
-        assert_eq!(pool.sweep(later), []);
+        assert_eq!(pool.sweep(later), [] as [usize; 0]);
         assert_eq!(pool.awaiting(place.socket, place.id), Some(7));
         assert!(pool.release(place.socket, place.id));
     }

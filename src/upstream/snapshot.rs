@@ -48,7 +48,8 @@ mod flag {
 
 /// The entry of `kept`, whose times are `stored` and `expires`. `None` for what no resolver's reply can be.
 pub fn entry(kept: &Kept, stored: u64, expires: u64) -> Option<Vec<u8>> {
-    let (route, message) = (written(&kept.route), presentation::message(&kept.question, &kept.answer, Placement::FRESH)?);
+    let (route, message) =
+        (written(&kept.route), presentation::message(&kept.question, &kept.answer, Placement::FRESH)?);
     let (dnssec_ok, main) = (u8::from(kept.question.dnssec_ok), u8::from(kept.main));
     let flags = (dnssec_ok * flag::DNSSEC_OK) | (main * flag::MAIN) | (kept.uses << flag::USES);
     let length = u32::try_from(8 + 8 + 1 + 2 + route.len() + message.len()).ok()?.to_be_bytes();

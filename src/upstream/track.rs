@@ -61,9 +61,7 @@ impl Tracks {
     /// What is known of this one, from now on.
     pub fn of(&mut self, resolver: SocketAddr) -> &mut Track {
         let Self { tracks, ledger } = self;
-        tracks
-            .entry(resolver)
-            .or_insert_with(|| Track { conduct: ledger.page(resolver), ..Track::default() })
+        tracks.entry(resolver).or_insert_with(|| Track { conduct: ledger.page(resolver), ..Track::default() })
     }
 }
 

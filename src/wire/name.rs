@@ -54,7 +54,8 @@ impl Name {
     /// Whether it is `other`, or a name below it.
     pub fn is_at_or_below(&self, other: &Self) -> bool {
         let Some(begin) = self.0.len().checked_sub(other.0.len()) else { return false };
-        self.0.get(begin..) == Some(&*other.0) && (begin == 0 || other.0.len() == 1 || labels(&self.0).any(|at| at == begin))
+        self.0.get(begin..) == Some(&*other.0)
+            && (begin == 0 || other.0.len() == 1 || labels(&self.0).any(|at| at == begin))
     }
 
     /// The name, to be looked up.

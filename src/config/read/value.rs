@@ -30,6 +30,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A path, relative to the file that has it; a word without a slash or a dot is left as it is.
+    pub(super) fn path(&mut self, entry: &Entry<'_>, into: &mut Option<Written<String>>) {
+        match entry.value.get_ref() {
+            DeValue::String(text) if text.contains(['/', '.']) => {
+                self.once(entry, into, self.folder.join(&**text).display().to_string());
+            }
+            _ => self.text(entry, into),
+        }
+    }
+
     pub(super) fn number(&mut self, entry: &Entry<'_>, into: &mut Option<Written<i64>>) {
         match entry.value.get_ref() {
             DeValue::Integer(digits) => {

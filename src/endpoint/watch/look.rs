@@ -67,7 +67,8 @@ impl Watched {
         let served = |ip| matches!(&self.published, Some(Published::Serving { addresses, .. }) if addresses.iter().any(|address| address.ip == ip));
         let addresses = known.into_iter().map(|address| {
             let health = self.health.as_ref().map(|health| health.state(address.ip));
-            let reason = self.health.as_ref().map(|health| health.reason(address.ip)).filter(|reason| !reason.is_empty());
+            let reason =
+                self.health.as_ref().map(|health| health.reason(address.ip)).filter(|reason| !reason.is_empty());
             AddressLook {
                 ip: address.ip,
                 az_id: address.az_id,

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Target;
+use crate::wire::Answer;
+use crate::wire::query::{Decoded, Folded, decode};
 use crate::wire::reply::Outcome;
 use crate::wire::reply::properties::message as reply;
 
