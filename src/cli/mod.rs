@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod run;
 
 use std::fmt::Display;
@@ -49,6 +50,18 @@ enum Command {
         #[arg(value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Examine this host: all that must hold for the private names to work, and what to do where it does not
+    ///
+    /// Looks at name servers, ports, resolvers, endpoints and their certificates, answers, proxies and more, in some ten
+    /// seconds at most, and changes nothing. As root it sees more. Exit status 1 if something fails.
+    Doctor {
+        /// The configuration that phzd runs with
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+        /// Print an array of {check, subject, verdict, said, remedy}
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what phzd does, without root and without AWS
     ///
     /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private
@@ -65,6 +78,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config, state_dir } => run::run(&config, state_dir),
         Command::Check { config } => check::check(&config),
+        Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
     }
 }
