@@ -31,7 +31,7 @@ pub struct Heard {
 /// # Errors
 /// In words: there is no reply.
 pub fn heard(server: SocketAddr, name: &str, kind: RecordType) -> Result<Heard, String> {
-    let way = Way { edns: true, ..Way::plain(server) };
+    let way = Way::plain(server);
     let reply = asked(way, name, kind).and_then(|reply| {
         let short = reply.metadata.truncation;
         if short { asked(Way { transport: Transport::Tcp, ..way }, name, kind) } else { Ok(reply) }
