@@ -59,17 +59,14 @@ fn where_all_is_well_every_line_says_so() {
     assert!(text.ends_with("0 failures, 0 warnings, 0 skipped\n"), "{text}");
 
     // Who is not root is not told who has the port, and nothing worse.
-    let program = crate::cli::unprivileged();
-    let mut command = lab.doctor_command(&[]);
-    let given = program.command();
-    let path = lab.path();
-    command = {
-        let mut plain = lab.command_on(Host::Phzd, "setpriv");
-        plain.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(given.get_program());
-        plain.args(command.get_args().skip_while(|word| *word != "doctor")).arg("--json").env("PATH", path);
-        plain.env("SSL_CERT_FILE", "/dev/null");
-        plain
-    };
+    let unprivileged = crate::cli::unprivileged();
+    let program = unprivileged.command();
+    let program = Path::new(program.get_program());
+    // No folder of the lab's need be open to nobody.
+    fs::copy(lab.configuration(), program.with_file_name("phzd.toml")).unwrap();
+    let mut command = lab.command_on(Host::Phzd, "setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(["doctor", "--json", "--config"]).arg(program.with_file_name("phzd.toml")).current_dir("/");
     let report = Report::read(&mut command);
     assert_eq!(report.of("port").next().unwrap().verdict, "skipped", "{report}");
     assert_eq!(report.one("phzd").verdict, "ok", "{report}");
@@ -134,7 +131,8 @@ fn a_link_of_systemd_resolved_that_asks_somebody_else_is_found() {
     fs::write(lab.folder().join("bus.conf"), BUS).unwrap();
 
     let pid = lab.start_resolved(&resolved, "DNS=127.0.0.1\nDomains=~.");
-    let inside = |lab: &Lab| Report::read(&mut lab.doctor_inside(pid, &resolved));
+    let with_resolvectl = format!("{}:{}", resolved.join("usr/bin").display(), lab.path());
+    let inside = |lab: &Lab| Report::read(&mut lab.doctor_inside(pid, &with_resolvectl));
     assert_eq!(inside(&lab).one("name servers").said, "asks phzd, and no link has a server that is asked beside it");
     // As DHCP gives it. What is for everything stays phzd's.
     lab.resolvectl(pid, &resolved, "dns eth0 172.31.0.2");
@@ -150,16 +148,15 @@ fn a_link_of_systemd_resolved_that_asks_somebody_else_is_found() {
 
     let pid = lab.start_resolved(&resolved, "DNS=127.0.0.1");
     lab.resolvectl(pid, &resolved, "dns eth0 172.31.0.2");
-    let report = Report::read(&mut lab.doctor_inside(pid, &resolved));
+    let report = Report::read(&mut lab.doctor_inside(pid, &with_resolvectl));
     report.finds("failure", "name servers", "which the link eth0 has of its own", "Domains=~.");
     // Where it cannot be asked, what it writes has to do.
-    let mut without = lab.doctor_inside(pid, Path::new("/nowhere"));
-    let report = Report::read(without.env("PATH", lab.folder().join("bin")));
+    let report = Report::read(&mut lab.doctor_inside(pid, &lab.folder().display().to_string()));
     report.finds("warning", "name servers", "has 172.31.0.2 beside phzd in /run/systemd/resolve", "Domains=~.");
     lab.stop("resolved");
 
     let pid = lab.start_resolved(&resolved, "DNS=127.0.0.1 172.31.0.2\nDomains=~.");
-    let report = Report::read(&mut lab.doctor_inside(pid, &resolved));
+    let report = Report::read(&mut lab.doctor_inside(pid, &with_resolvectl));
     report.finds("failure", "name servers", "asks 172.31.0.2, which is not phzd", "no other file may say DNS=");
 }
 
@@ -199,7 +196,7 @@ fn a_phzd_that_does_not_run_is_found_and_who_has_its_port() {
 fn a_resolver_that_does_not_answer_in_every_way_is_found() {
     let Some(mut lab) = healthy_lab() else { return };
     let fault = |lab: &Lab, drops: &str| {
-        lab.nft(Host::Resolver, &format!("{FAULT} {drops} drop; }} }}"));
+        lab.nft(Host::Resolver, &format!("{FAULT} {drops} drop\n}}\n}}"));
         let report = lab.doctor(&[]);
         lab.nft(Host::Resolver, MEND);
         report
@@ -232,7 +229,7 @@ fn what_is_dead_is_not_waited_for() {
     let rule = "\n[[rule]]\ndomain = \"corp.example\"\ntargets = [\"192.0.2.7\", \"192.0.2.99\"]\n";
     let learned = "\n[[endpoint]]\nname = \"s4\"\ndns-name = \"vpce-1-2.s3.ap-northeast-1.vpce.amazonaws.com\"\n";
     lab.start_phzd_with("dead.toml", &format!("{CASE}{rule}{learned}"));
-    lab.nft(Host::Phzd, &format!("{FAULT} iif lo accept; drop; }} }}"));
+    lab.nft(Host::Phzd, &format!("{FAULT} iif lo accept; drop\n}}\n}}"));
     let began = Instant::now();
     let report = lab.doctor(&[]);
     assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
@@ -261,9 +258,9 @@ fn an_endpoint_that_cannot_be_reached_is_found_and_why() {
     let refused = "nobody listens on port 443: the connect was refused";
     lab.doctor(&[]).finds("failure", "endpoint", refused, "whether the address is the endpoint's");
 
-    // An address that nobody has, in a network of this host's own.
+    // An address that no router knows.
     lab.stop("phzd");
-    lab.start_phzd_with("nowhere.toml", &CASE.replace("172.31.1.152", "172.31.1.153"));
+    lab.start_phzd_with("nowhere.toml", &CASE.replace("172.31.1.152", "172.31.7.7"));
     lab.doctor(&[]).finds("failure", "endpoint", "there is no route to it", "the route of this host's subnet");
 }
 
@@ -490,7 +487,7 @@ impl fmt::Display for Finding {
 const BUS: &str = "<!DOCTYPE busconfig PUBLIC '-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN' \
                    'http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd'>\n<busconfig><type>system</type>\
                    <listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth><policy context='default'>\
-                   <allow user='*'/><allow own='*'/><allow send_destination='*'/></policy></busconfig>";
+                   <allow user='*'/><allow own='*'/><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/></policy></busconfig>";
 
 /// The lab with phzd, where the security group does not admit phzd's host.
 fn lab_with_phzd() -> Option<Lab> {
@@ -562,13 +559,12 @@ impl Lab {
         Report::read(self.doctor_command(environment).arg("--json"))
     }
 
-    /// The same where the process `pid` is, whose files in /run are its own.
-    fn doctor_inside(&self, pid: u32, resolved: &Path) -> Command {
+    /// The same where the process `pid` is, whose files in /run are its own, and with this PATH.
+    fn doctor_inside(&self, pid: u32, path: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-m", "-n", "-t", &pid.to_string()]).arg(format!("--wd={}", self.folder().display()));
+        command.args(["env", "SSL_CERT_FILE=certificate.pem"]).arg(format!("PATH={path}"));
         command.args([env!("CARGO_BIN_EXE_phzd"), "doctor", "--json", "--config", "phzd.toml"]);
-        command.env("PATH", format!("{}:{}", resolved.join("usr/bin").display(), self.path()));
-        command.env("SSL_CERT_FILE", "certificate.pem");
         command
     }
 
@@ -584,15 +580,27 @@ impl Lab {
             root.join("lib/systemd/systemd-resolved").display()
         );
         let ready = format!("dig @127.0.0.53 +tries=1 +time=1 +noall {BUCKET}");
-        self.start_program("resolved", Host::Phzd, &["sh", "-c", &script], &ready)
+        let pid = self.start_program("resolved", Host::Phzd, &["sh", "-c", &script], &ready);
+        // It is on the bus a moment later.
+        let began = Instant::now();
+        while !self.resolvectl_command(pid, root, "dns").output().unwrap().status.success() {
+            assert!(began.elapsed() < LIMIT, "resolvectl never finds systemd-resolved");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        pid
     }
 
     fn resolvectl(&self, pid: u32, root: &Path, arguments: &str) {
         println!("phzd host$ resolvectl {arguments}");
+        let said = self.resolvectl_command(pid, root, arguments).output().unwrap();
+        assert!(said.status.success(), "resolvectl {arguments}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    fn resolvectl_command(&self, pid: u32, root: &Path, arguments: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-m", "-n", "-t", &pid.to_string()]).arg(root.join("usr/bin/resolvectl"));
-        let said = command.args(arguments.split(' ')).output().unwrap();
-        assert!(said.status.success(), "resolvectl {arguments}: {}", String::from_utf8_lossy(&said.stderr));
+        command.args(arguments.split(' '));
+        command
     }
 
     /// A certificate that was good for a while, and is its own authority.

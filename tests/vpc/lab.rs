@@ -192,7 +192,7 @@ impl Lab {
 
     /// What programs on `host` read instead of the file of this name in /etc.
     pub fn write_etc(&self, host: Host, file: &str, text: &str) {
-        println!("# {host} host: /etc/{file} is {text:?}");
+        println!("# {host} host: another /etc/{file}");
         fs::write(Path::new("/etc/netns").join(self.namespace(host.name())).join(file), text)
             .expect("a file in /etc/netns");
     }
