@@ -87,7 +87,7 @@ impl<'a> View<'a> {
         let buckets = &self.config.buckets;
         let all: usize = buckets.iter().map(|bucket| bucket.names.len()).sum();
         let longest = buckets.iter().map(|bucket| bucket.names.len()).max().unwrap_or(0).min(SAMPLE);
-        let turns = (0..longest).flat_map(|nth| buckets.iter().filter_map(move |bucket| Some((bucket, nth))));
+        let turns = (0..longest).flat_map(|nth| buckets.iter().map(move |bucket| (bucket, nth)));
         let named = turns.filter_map(|(bucket, nth)| Some((bucket.names.get(nth)?.to_string(), bucket.endpoint)));
         let records = self.config.zones.iter().flat_map(|zone| &zone.records);
         let aliases = records.filter_map(|set| match set.data {
@@ -258,7 +258,7 @@ pub fn hosted_zones(config: &Config, view: &View<'_>, resolver: Option<SocketAdd
     for (private, said) in view.names.iter().zip(said) {
         let name = &private.name;
         match said {
-            Err(why) => findings.push(Finding::skipped(HOSTED_ZONE, name, format!("{} : {why}", resolver.ip()))),
+            Err(why) => findings.push(Finding::skipped(HOSTED_ZONE, name, format!("{}: {why}", resolver.ip()))),
             Ok(said) if said.addresses.iter().any(|address| view.is_private(*address)) => {
                 let said = format!(
                     "{} says {} by itself: a hosted zone, or the endpoint's private DNS, is there too",
