@@ -72,7 +72,7 @@ fn examine(config: &Config, region: Option<&str>, host: &Host) -> Vec<Finding> {
     let view = View::new(config, &known, door.server);
     let (endpoints, buckets, hosted_zones, repositories, dns64) = thread::scope(|scope| {
         let endpoints = scope.spawn(|| endpoint::check(config, &known, &view));
-        let buckets = scope.spawn(|| bucket::check(config, &view, door.server));
+        let buckets = scope.spawn(|| bucket::check(config, &view, door.server, resolvers.alive));
         let hosted_zones = scope.spawn(|| bucket::hosted_zones(config, &view, resolvers.alive));
         let repositories = scope.spawn(|| repositories::check(region, &view, door.server, resolvers.alive));
         let dns64 = dns64::check(config, &view, resolvers.alive);

@@ -2,6 +2,7 @@
 //!
 //! Apart from serving them, because sockets may as well be inherited from whoever started the program.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -184,11 +185,12 @@ pub fn held(address: SocketAddr, protocol: &'static str) -> Vec<Holder> {
         if protocol == "UDP" { ["/proc/net/udp", "/proc/net/udp6"] } else { ["/proc/net/tcp", "/proc/net/tcp6"] };
     let holding = |line: &str| {
         let entry = SocketEntry::parse(line)?;
-        let there = entry.is_in_the_way_of(address) && (protocol == "UDP" || entry.listens);
-        there.then(|| Holder { program: program_with_socket(entry.inode) })
+        (entry.is_in_the_way_of(address) && (protocol == "UDP" || entry.listens)).then_some(entry.inode)
     };
     let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
-    texts.flat_map(|text| text.lines().filter_map(holding).collect::<Vec<_>>()).collect()
+    let inodes: Vec<u64> = texts.flat_map(|text| text.lines().filter_map(holding).collect::<Vec<_>>()).collect();
+    let mut programs = programs_with_sockets(&inodes);
+    inodes.iter().map(|inode| Holder { program: programs.remove(inode) }).collect()
 }
 
 /// Who has an address.
@@ -255,18 +257,30 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     Some(Ipv6Addr::from(octets).into())
 }
 
-/// The program that has the socket with this inode open.
-fn program_with_socket(inode: u64) -> Option<Program> {
-    let link = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let has_socket = |pid: &u32| {
+/// The programs that have sockets with these inodes open, as far as this process may see them. Every process is looked at
+/// once, however many sockets there are.
+fn programs_with_sockets(inodes: &[u64]) -> HashMap<u64, Program> {
+    let mut found = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if found.len() == inodes.len() {
+            break;
+        }
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        descriptors.into_iter().any(|open| fs::read_link(open.path()).is_ok_and(|to| to == Path::new(&link)))
-    };
-    let pid = { pids }.find(has_socket)?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(Program { name: name.trim().to_owned(), pid })
+        for inode in descriptors.filter_map(|open| inode_of(&fs::read_link(open.path()).ok()?)) {
+            if inodes.contains(&inode)
+                && let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm"))
+            {
+                found.insert(inode, Program { name: name.trim().to_owned(), pid });
+            }
+        }
+    }
+    found
+}
+
+/// The inode in `socket:[4242]`.
+fn inode_of(link: &Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The hard limit of open files is lower than what the configuration needs.

@@ -74,20 +74,36 @@ fn where_all_is_well_every_line_says_so() {
 }
 
 #[test]
-fn a_host_that_is_not_allowed_expects_the_public_path() {
+fn a_host_that_is_not_allowed_expects_what_others_get() {
     let Some(mut lab) = Lab::start() else { return };
-    lab.start_phzd_with(
-        "elsewhere.toml",
-        &CASE.replace("172.31.1.0/24", "172.31.9.0/24").replace("31:1::/64", "31:9::/64"),
-    );
+    let elsewhere = CASE.replace("172.31.1.0/24", "172.31.9.0/24").replace("31:1::/64", "31:9::/64");
+    for (others, said) in [
+        (
+            "forward",
+            "public as it should be, since this host, 172.31.1.10, of no subnet is not allowed: 203.0.113.10, ",
+        ),
+        ("nxdomain", "NXDOMAIN, since this host, 172.31.1.10, of no subnet is not allowed"),
+        ("drop", "this host, 172.31.1.10, of no subnet is not allowed and gets no reply"),
+    ] {
+        lab.start_phzd_with("elsewhere.toml", &format!("{elsewhere}others = \"{others}\"\n"));
+        let report = lab.doctor(&[]);
+        let bucket = report.one("bucket");
+        assert!(bucket.verdict == "ok" && bucket.said.starts_with(said), "{bucket}");
+        // The security group drops what it sends, which is what it is for.
+        assert_eq!(report.one("endpoint").verdict, "ok", "{report}");
+        assert_eq!(report.code, 0, "{report}");
+        lab.stop("phzd");
+    }
 
+    // Nobody whom the configuration knows: its own address is of no block that may ask.
+    lab.start_phzd_with(
+        "foreign.toml",
+        &elsewhere
+            .replace("[\"172.31.0.0/16\"", "[\"172.30.0.0/16\"")
+            .replace("cidrs = ", "resolvers = [\"172.31.0.2\"]\ncidrs = "),
+    );
     let report = lab.doctor(&[]);
-    assert_eq!(report.code, 0, "{report}");
-    let bucket = report.one("bucket");
-    assert_eq!(bucket.verdict, "ok");
-    assert!(bucket.said.starts_with("public as it should be, since this host, 172.31.1.10, of no subnet"), "{bucket}");
-    // The security group drops what it sends, which is what it is for.
-    assert_eq!(report.one("endpoint").verdict, "ok", "{report}");
+    report.finds("failure", "bucket", "this host may not ask phzd at all", "vpc.cidrs");
 }
 
 #[test]

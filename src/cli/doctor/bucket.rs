@@ -155,7 +155,12 @@ impl<'a> View<'a> {
 }
 
 /// Asks phzd for each name, as any program of this host does.
-pub fn check(config: &Config, view: &View<'_>, server: Option<SocketAddr>) -> Vec<Finding> {
+pub fn check(
+    config: &Config,
+    view: &View<'_>,
+    server: Option<SocketAddr>,
+    resolver: Option<SocketAddr>,
+) -> Vec<Finding> {
     let Some(server) = server else {
         return vec![Finding::skipped(CHECK, "all names", "phzd does not answer")];
     };
@@ -164,6 +169,13 @@ pub fn check(config: &Config, view: &View<'_>, server: Option<SocketAddr>) -> Ve
         return vec![Finding::failure(CHECK, address, "this host may not ask phzd at all", remedy)];
     }
     let mut findings = each(&view.names, |private| {
+        if private.expected == Expected::Public && resolver.is_none() {
+            return Finding::skipped(
+                CHECK,
+                &private.name,
+                "it is public for this host, and no resolver of the VPC answers",
+            );
+        }
         let v6_alone = matches!(private.expected, Expected::Endpoint(endpoint)
             if { let addresses = view.addresses_of(endpoint); !addresses.is_empty() && addresses.iter().all(IpAddr::is_ipv6) });
         let kind = if v6_alone { RecordType::AAAA } else { RecordType::A };
@@ -221,6 +233,10 @@ fn judge(config: &Config, view: &View<'_>, private: &Private, heard: &Result<Hea
         Expected::Public if said.addresses.iter().any(of_an_endpoint) => {
             let said = format!("phzd says {shown}, an endpoint, and {} is not allowed", view.counts_as());
             Finding::failure(CHECK, name, said, reload)
+        }
+        Expected::Public if !matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
+            let said = format!("phzd says {shown}, and a resolver should have been asked");
+            Finding::failure(CHECK, name, said, "phzd's log says what is wrong with its resolvers")
         }
         Expected::Public => {
             let said = format!("public as it should be, since {} is not allowed: {shown}", view.counts_as());

@@ -11,6 +11,7 @@ use std::path::Path;
 use phzd::config::Config;
 
 use super::asking::list;
+use super::each;
 use super::finding::Finding;
 use super::host::{Host, output};
 
@@ -155,10 +156,11 @@ struct Scope {
 /// Whether systemd-resolved asks phzd and nobody else.
 fn resolved(here: &Here<'_>) -> Finding {
     let subject = "systemd-resolved";
-    let told = output("resolvectl", &["dns"]).and_then(|dns| Ok((dns, output("resolvectl", &["domain"])?)));
-    let (dns, domains) = match told {
-        Ok((dns, domains)) => (scopes(&dns), scopes(&domains)),
-        Err(why) => return by_file(here, subject, &why),
+    let told: Result<Vec<_>, _> = each(&["dns", "domain"], |word| output("resolvectl", &[word])).into_iter().collect();
+    let (dns, domains) = match told.as_deref() {
+        Ok([dns, domains]) => (scopes(dns), scopes(domains)),
+        Ok(_) => (Vec::new(), Vec::new()),
+        Err(why) => return by_file(here, subject, why),
     };
     let mut global = dns.iter().filter(|scope| scope.link.is_none()).flat_map(|scope| &scope.words);
     if let Some(server) = global.clone().find(|server| !is_phzd(here, server)) {

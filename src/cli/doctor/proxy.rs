@@ -28,6 +28,9 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
     let read = [lower.or(upper), upper.or(lower)];
     let exempt = |name: &str| read.iter().all(|list| list.is_some_and(|list| exempts(list, name)));
     let private = view.names.iter().filter(|private| matches!(private.expected, Expected::Endpoint(_)));
+    if private.clone().next().is_none() {
+        return Finding::ok(CHECK, SUBJECT, format!("{} set, and no name is private for this host", list(&set)));
+    }
     let names: Vec<_> = private.map(|private| &*private.name).filter(|name| !exempt(name)).collect();
     if names.is_empty() {
         return Finding::ok(CHECK, SUBJECT, format!("{} set, and every private name is exempt from it", list(&set)));
