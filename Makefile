@@ -9,12 +9,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 nft:nftables openssl:openssl curl:curl \
-	kill:procps valgrind:valgrind
+	kill:procps valgrind:valgrind dbus-daemon:dbus-daemon
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test instructions tools lab faults bench buckets micro lint check build install
+.PHONY: help demo test instructions tools resolved lab faults bench buckets micro lint check build install
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,7 +32,7 @@ test: tools ## every test, after installing what they need (as root, on Debian a
 instructions: tools ## no kind of query takes more instructions than it did; builds what is released
 	cargo bench --bench instructions
 
-tools:    ## install the programs that the tests use
+tools: resolved ## install the programs that the tests use
 	@programs=$$($(MISSING))
 	if [ -z "$$programs" ]; then exit; fi
 	packages=$$(for tool in $(TOOLS); do case " $$programs " in *" $${tool%%:*} "*) echo "$${tool#*:}";; esac; done | sort -u)
@@ -48,6 +48,19 @@ tools:    ## install the programs that the tests use
 	export DEBIAN_FRONTEND=noninteractive
 	install() { apt-get install -q -y --no-install-recommends $$packages </dev/null; }
 	install || { echo 'make tools: once more, with new lists of packages'; apt-get update -q; install; }
+
+# Its package would make it this machine's resolver; so what is in it is put where one test looks for it, and not installed.
+resolved:
+	@folder="$${CARGO_TARGET_DIR:-target}/tools/systemd-resolved"
+	if [ -e /lib/systemd/systemd-resolved ] || [ -e "$$folder" ]; then exit; fi
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	  echo 'make tools: not here: systemd-resolved, which one test of the lab uses'; exit
+	fi
+	loaded=$$(mktemp -d); trap 'rm -r "$$loaded"' EXIT
+	load() { (cd "$$loaded" && apt-get download -q -o APT::Sandbox::User=root systemd-resolved); }
+	load || { apt-get update -q; load; } || { echo 'make tools: systemd-resolved cannot be had'; exit; }
+	mkdir -p "$$folder"
+	dpkg-deb -x "$$loaded"/systemd-resolved_*.deb "$$folder"
 
 lab:      ## the case on real hosts, as a transcript to read; needs root
 	PHZD_LAB=required cargo test --test tests vpc:: -- --nocapture --test-threads=1

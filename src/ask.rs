@@ -93,17 +93,21 @@ fn over_udp(way: &Way, packet: &[u8], fits: impl Fn(&Message) -> bool) -> io::Re
 }
 
 fn over_tcp(way: &Way, packet: &[u8], fits: impl Fn(&Message) -> bool) -> io::Result<Message> {
+    let deadline = Instant::now() + way.patience;
+    // A patience of zero would mean none at all to the socket.
+    let left = || Some(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
     let socket = Socket::new(Domain::for_address(way.server), Type::STREAM, Some(Protocol::TCP))?;
     socket.bind(&way.source().into())?;
     socket.connect_timeout(&way.server.into(), way.patience)?;
     let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(way.patience))?;
     // RFC 1035 section 4.2.2: a message's length goes before it.
     let length = u16::try_from(packet.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), packet].concat())?;
     let mut length = [0; 2];
+    stream.set_read_timeout(left())?;
     stream.read_exact(&mut length)?;
     let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.set_read_timeout(left())?;
     stream.read_exact(&mut reply)?;
     let reply = Message::from_vec(&reply).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     if fits(&reply) { Ok(reply) } else { Err(io::Error::new(ErrorKind::InvalidData, "a reply to another question")) }

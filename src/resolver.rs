@@ -249,8 +249,8 @@ fn learn_self(policy: &Policy) -> Result<(), Option<IpAddr>> {
     if clients.learn_self(address) || !clients.self_unknown() { Ok(()) } else { Err(Some(address)) }
 }
 
-/// The address of this host from which a packet to `resolver` would leave.
-fn source_towards(resolver: SocketAddr) -> Option<IpAddr> {
+/// The address of this host from which a packet to `resolver` would leave. Nothing is sent.
+pub fn source_towards(resolver: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if resolver.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 8], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(resolver).ok()?;

@@ -252,3 +252,14 @@ fn a_privileged_port_is_one_line_that_says_what_to_do() {
     assert!(line.starts_with("phzd: cannot listen on 127.0.0.77:53 ("), "{line}");
     assert!(line.contains("not permitted; start as root or with CAP_NET_BIND_SERVICE"), "{line}");
 }
+
+#[test]
+fn the_doctor_says_mistakes_as_check_does_and_prints_nothing_else() {
+    let missing = "/nonexistent/phzd.toml";
+    let checked = run(phzd().args(["check", missing]));
+    for arguments in [&["doctor", "--config", missing][..], &["doctor", "--json", "--config", missing]] {
+        assert_eq!(run(phzd().args(arguments)), checked);
+    }
+    assert_eq!((checked.code, &*checked.out), (Some(1), ""));
+    assert_eq!(run(phzd().args(["doctor", "phzd.toml"])).code, Some(2), "the file is an option, as for run");
+}

@@ -3,6 +3,7 @@
 mod check;
 mod ctl;
 mod demo;
+mod doctor;
 mod run;
 
 use std::fmt::Display;
@@ -54,6 +55,18 @@ enum Command {
     ///
     /// For root and for phzd's own user. Exit status 1 if the daemon does not run, or says no.
     Ctl(ctl::Ctl),
+    /// Examine this host: all that must hold for the private names to work, and what to do where it does not
+    ///
+    /// Looks at name servers, ports, resolvers, endpoints and their certificates, answers, proxies and more, in some ten
+    /// seconds at most, and changes nothing. As root it sees more. Exit status 1 if something fails.
+    Doctor {
+        /// The configuration that phzd runs with
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+        /// Print an array of {check, subject, verdict, said, remedy}
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what phzd does, without root and without AWS
     ///
     /// Starts the real server on 127.0.0.1:5300 with a stand-in for the VPC's resolver, asks as a host of the private
@@ -71,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, state_dir } => run::run(&config, state_dir),
         Command::Check { config } => check::check(&config),
         Command::Ctl(arguments) => ctl::ctl(&arguments),
+        Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
     }
 }

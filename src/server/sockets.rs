@@ -2,6 +2,7 @@
 //!
 //! Apart from serving them, because sockets may as well be inherited from whoever started the program.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -173,7 +174,13 @@ impl Error for CannotListen {
 }
 
 /// The program that has `address`, as `name (pid N)`, if this process may see it.
-fn holder(address: SocketAddr, protocol: &str) -> Option<String> {
+fn holder(address: SocketAddr, protocol: &'static str) -> Option<String> {
+    held(address, protocol).into_iter().find_map(|holder| Some(holder.program?.to_string()))
+}
+
+/// Who has `address` (`UDP` or `TCP`), or one that is in its way, each socket by itself. Nothing is opened or sent. What
+/// the kernel does not tell is not there.
+pub fn held(address: SocketAddr, protocol: &'static str) -> Vec<Holder> {
     let tables: [&str; 2] =
         if protocol == "UDP" { ["/proc/net/udp", "/proc/net/udp6"] } else { ["/proc/net/tcp", "/proc/net/tcp6"] };
     let holding = |line: &str| {
@@ -181,7 +188,31 @@ fn holder(address: SocketAddr, protocol: &str) -> Option<String> {
         (entry.is_in_the_way_of(address) && (protocol == "UDP" || entry.listens)).then_some(entry.inode)
     };
     let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
-    texts.into_iter().find_map(|text| text.lines().filter_map(holding).find_map(program_with_socket))
+    let inodes: Vec<u64> = texts.flat_map(|text| text.lines().filter_map(holding).collect::<Vec<_>>()).collect();
+    let mut programs = programs_with_sockets(&inodes);
+    inodes.iter().map(|inode| Holder { program: programs.remove(inode) }).collect()
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The program, if this process may see it: another user's it may not.
+    pub program: Option<Program>,
+}
+
+/// A program that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// As the kernel calls it: at most 15 characters.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
 }
 
 /// A line of `/proc/net/udp` and its like.
@@ -205,6 +236,10 @@ impl SocketEntry {
     /// Whether nobody can have `address` while this socket is there.
     fn is_in_the_way_of(&self, address: SocketAddr) -> bool {
         let (mine, other) = (self.local.ip().to_canonical(), address.ip());
+        // A socket of IPv6 may take IPv4 as well, never the other way round.
+        if self.local.is_ipv4() && address.is_ipv6() {
+            return false;
+        }
         self.local.port() == address.port() && (mine == other || mine.is_unspecified() || other.is_unspecified())
     }
 }
@@ -222,18 +257,30 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     Some(Ipv6Addr::from(octets).into())
 }
 
-/// The program that has the socket with this inode open.
-fn program_with_socket(inode: u64) -> Option<String> {
-    let link = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let has_socket = |pid: &u32| {
+/// The programs that have sockets with these inodes open, as far as this process may see them. Every process is looked at
+/// once, however many sockets there are.
+fn programs_with_sockets(inodes: &[u64]) -> HashMap<u64, Program> {
+    let mut found = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if found.len() == inodes.len() {
+            break;
+        }
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        descriptors.into_iter().any(|open| fs::read_link(open.path()).is_ok_and(|to| to == Path::new(&link)))
-    };
-    let pid = { pids }.find(has_socket)?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(format!("{} (pid {pid})", name.trim()))
+        for inode in descriptors.filter_map(|open| inode_of(&fs::read_link(open.path()).ok()?)) {
+            if inodes.contains(&inode)
+                && let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm"))
+            {
+                found.insert(inode, Program { name: name.trim().to_owned(), pid });
+            }
+        }
+    }
+    found
+}
+
+/// The inode in `socket:[4242]`.
+fn inode_of(link: &Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The hard limit of open files is lower than what the configuration needs.
@@ -302,5 +349,6 @@ mod tests {
         assert!(in_the_way("[::]:53", "127.0.0.1:53"));
         assert!(!in_the_way("127.0.0.53:53", "127.0.0.1:53"));
         assert!(!in_the_way("0.0.0.0:5353", "127.0.0.1:53"));
+        assert!(!in_the_way("0.0.0.0:53", "[::1]:53"));
     }
 }

@@ -169,10 +169,60 @@ impl Lab {
         self.start_https("endpoint", Host::Endpoint);
     }
 
+    /// Starts the endpoint's server with the certificate `NAME.pem` of [`Self::certify`].
+    pub fn start_endpoint_as(&mut self, certificate: &str) {
+        println!("# the endpoint serves, with the certificate {certificate}.pem");
+        self.start_https_as("endpoint", Host::Endpoint, certificate);
+        self.wait_for(Host::Endpoint, "curl -sk --max-time 1 -o /dev/null https://172.31.1.152/path");
+    }
+
     /// The security group admits phzd's host too, and counts its connections.
     pub fn admit_phzd(&self) {
-        let rule = "add rule inet security-group input ip saddr 172.31.1.10 tcp dport 443 counter accept";
-        run_with_input(self.command_on(Host::Endpoint, "nft").args(["-f", "-"]), rule);
+        self.nft(
+            Host::Endpoint,
+            "add rule inet security-group input ip saddr 172.31.1.10 tcp dport 443 counter accept",
+        );
+    }
+
+    /// Tells the packet filter of `host` something.
+    pub fn nft(&self, host: Host, rules: &str) {
+        println!("{host} host$ nft '{rules}'");
+        run_with_input(self.command_on(host, "nft").args(["-f", "-"]), rules);
+    }
+
+    /// What programs on `host` read instead of the file of this name in /etc.
+    pub fn write_etc(&self, host: Host, file: &str, text: &str) {
+        println!("# {host} host: another /etc/{file}");
+        fs::write(Path::new("/etc/netns").join(self.namespace(host.name())).join(file), text)
+            .expect("a file in /etc/netns");
+    }
+
+    /// The folder of the lab's files, in which commands run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Starts the `.2` again, with another configuration.
+    pub fn restart_resolver(&mut self, change: impl Fn(&str) -> String) {
+        self.stop("unbound");
+        let usual = fs::read_to_string(data("unbound.conf")).expect("the configuration of the .2");
+        let configuration = self.folder.join("unbound.conf");
+        fs::write(&configuration, change(&usual)).expect("a configuration for the .2");
+        let mut unbound = self.command_on(Host::Resolver, "unbound");
+        unbound.arg("-d").arg("-c").arg(configuration).current_dir(data(""));
+        self.start_process("unbound", unbound);
+        self.wait_for_dns(Host::Resolver, IpAddr::from([172, 31, 0, 2]));
+    }
+
+    /// Starts a program on `host` that goes on running, and waits until `command` succeeds there. Its process id.
+    pub fn start_program(&mut self, name: &'static str, host: Host, program: &[&str], command: &str) -> u32 {
+        println!("{host} host$ {} &", program.join(" "));
+        let mut started = self.command_on(host, program[0]);
+        started.args(&program[1..]).current_dir(&self.folder);
+        self.start_process(name, started);
+        let pid = self.processes.last().expect("it was just started").child.id();
+        self.wait_for(host, command);
+        pid
     }
 
     /// How many connections of phzd's host the security group has admitted.
@@ -258,10 +308,7 @@ impl Lab {
         self.start_process("unbound", unbound);
 
         // The names S3's real certificate bears, and no others.
-        let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -keyout key.pem \
-             -out certificate.pem -subj /CN=s3.ap-northeast-1.amazonaws.com \
-             -addext subjectAltName=DNS:s3.ap-northeast-1.amazonaws.com,DNS:*.s3.ap-northeast-1.amazonaws.com";
-        run_with_input(Command::new("openssl").args(request.split_whitespace()).current_dir(&self.folder), "");
+        self.certify("certificate", "s3.ap-northeast-1.amazonaws.com");
         self.start_https("endpoint", Host::Endpoint);
         self.start_https("s3", Host::S3);
 
@@ -270,13 +317,28 @@ impl Lab {
         self.wait_for_https(Host::S3, "203.0.113.10");
     }
 
-    /// A TLS server whose file `/path` tells by which path it was reached.
+    /// Makes a certificate for `host` and names one label below it, `NAME.pem`, which is its own authority.
+    pub fn certify(&self, name: &str, host: &str) {
+        let request = format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -keyout {name}-key.pem \
+             -out {name}.pem -subj /CN={host} -addext subjectAltName=DNS:{host},DNS:*.{host} \
+             -addext basicConstraints=critical,CA:FALSE"
+        );
+        run_with_input(Command::new("openssl").args(request.split_whitespace()).current_dir(&self.folder), "");
+    }
+
     fn start_https(&mut self, name: &'static str, host: Host) {
+        self.start_https_as(name, host, "certificate");
+    }
+
+    /// A TLS server whose file `/path` tells by which path it was reached.
+    fn start_https_as(&mut self, name: &'static str, host: Host, certificate: &str) {
         let root = self.folder.join(name);
         fs::create_dir_all(&root).expect("a folder for the server's files");
         fs::write(root.join("path"), format!("this is {name}\n")).expect("a file to serve");
         let mut server = self.command_on(host, "openssl");
-        server.args(["s_server", "-quiet", "-WWW", "-cert", "../certificate.pem", "-key", "../key.pem"]);
+        let [certificate, key] = [format!("../{certificate}.pem"), format!("../{certificate}-key.pem")];
+        server.args(["s_server", "-quiet", "-WWW", "-cert", &certificate, "-key", &key]);
         server.args(["-accept", "443"]).current_dir(root);
         self.start_process(name, server);
     }
@@ -314,7 +376,8 @@ impl Lab {
         }
     }
 
-    fn command_on(&self, host: Host, program: &str) -> Command {
+    /// A command on `host`, not started.
+    pub fn command_on(&self, host: Host, program: &str) -> Command {
         command_in(&self.namespace(host.name()), program)
     }
 
@@ -433,7 +496,7 @@ fn command_in(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
     // Only what the transcript shows decides: no proxy, and no .digrc or .curlrc of whoever runs the lab.
-    for proxy in ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+    for proxy in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }
     command.env("HOME", "/nonexistent");

@@ -5,6 +5,7 @@
 //! It needs root and a few tools; where they are missing it says so and skips, unless `PHZD_LAB=required` is set.
 
 mod dig;
+mod doctor;
 mod endpoints;
 mod lab;
 
