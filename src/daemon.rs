@@ -125,6 +125,9 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
     let _ = timeout(LAST_SAVE, save(Arc::clone(&counter))).await;
     let totals = counter.totals();
     info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
+    if totals.log_dropped > 0 {
+        warn!(log_dropped = totals.log_dropped, "the query log has lost lines");
+    }
     Ok(())
 }
 

@@ -175,6 +175,8 @@ impl Hall<'_> {
     }
 
     /// What becomes of a query, which has come as far as `chain`, of whose last name a resolver has `told` this.
+    // A course is large: to hand it up one call more would copy it once more.
+    #[inline(always)]
     fn judge(
         &self,
         query: &Query<'_>,

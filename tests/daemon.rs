@@ -38,7 +38,7 @@ pub struct Daemon {
     /// Its first listen address.
     pub address: SocketAddr,
     /// Where its configuration is: `phzd.toml`.
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 /// A daemon that has ended.

@@ -23,10 +23,10 @@ mod run;
 mod server;
 mod statistics;
 mod table;
-mod tables;
 mod tcp;
 mod tcp_echo;
 mod upstream;
+mod variants;
 mod window;
 
 use std::net::SocketAddr;

@@ -107,11 +107,17 @@ impl Program {
     /// Starts it on `cores`, phzd with a thread for each, forwarding to `resolver`. Returns once it gives the right
     /// private answer.
     pub fn start(self, cores: &[usize], resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
-        self.start_with(NAMES, cores, resolver)
+        self.start_with(NAMES, "", cores, resolver)
     }
 
-    /// The same with so many private names.
-    pub fn start_with(self, names: usize, cores: &[usize], resolver: SocketAddr) -> Result<Server, Box<dyn Error>> {
+    /// The same with so many private names, and a `setting` more at the end of its configuration.
+    pub fn start_with(
+        self,
+        names: usize,
+        setting: &str,
+        cores: &[usize],
+        resolver: SocketAddr,
+    ) -> Result<Server, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let address = free_port()?;
         let places = [
@@ -121,6 +127,7 @@ impl Program {
             ("{RESOLVER-PORT}", resolver.port().to_string()),
             ("{ENDPOINT}", ENDPOINT.to_string()),
             ("{THREADS}", cores.len().to_string()),
+            ("{SETTING}", setting.to_owned()),
             ("{FOLDER}", folder.path().to_string_lossy().into_owned()),
         ];
         for (name, template) in self.files() {

@@ -53,6 +53,8 @@ pub enum Row {
     TcpVisit,
     /// phzd with many buckets beside phzd with few.
     Tables,
+    /// phzd with a query log beside phzd without.
+    Log,
     /// phzd on two cores beside phzd on one.
     Cores,
 }
@@ -91,6 +93,7 @@ impl Row {
             Row::Tcp => "tcp",
             Row::TcpVisit => "tcp-visit",
             Row::Tables => "tables",
+            Row::Log => "log",
             Row::Cores => "cores",
         }
     }
@@ -109,13 +112,14 @@ impl Row {
             Row::Tcp => "buckets over TCP, 4 connections with up to 32 queries under way on each",
             Row::TcpVisit => "buckets over TCP, a connection for each query, 16 at a time",
             Row::Tables => "phzd, 100,000 and 1,000,000 buckets beside 10, asked at random",
+            Row::Log => "phzd, buckets, with a query log beside none; who writes it has the same core",
             Row::Cores => "phzd, buckets, two threads on two cores beside one on one",
         }
     }
 
     /// Whether programs are measured beside the echo, or else phzd beside itself.
     pub fn is_paired(self) -> bool {
-        !matches!(self, Row::Tables | Row::Cores)
+        !matches!(self, Row::Tables | Row::Log | Row::Cores)
     }
 
     /// Whether the row is about how many queries are answered, or else how long that takes.

@@ -11,7 +11,8 @@ use crate::programs::Program;
 use crate::report::{Cell, Memory};
 use crate::rows::{Plan, Row};
 use crate::server::{Cores, Server, stay_on};
-use crate::{Arguments, cores, machine, overview, report, tables};
+use crate::variants::{LOGS, TABLES};
+use crate::{Arguments, cores, machine, overview, report, variants};
 
 /// What stands in every run: the floor, and the resolver for misses.
 struct Bench<'a> {
@@ -54,7 +55,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for row in rows {
             let (cores, resolver, plan) = (&bench.cores, bench.resolver.address, bench.plan()?);
             let measured = match row {
-                Row::Tables => tables::measure(cores, resolver, &plan),
+                Row::Tables => variants::measure(title(*row), TABLES, cores, resolver, &plan),
+                Row::Log => variants::measure(title(*row), LOGS, cores, resolver, &plan),
                 Row::Cores => cores::measure(cores, resolver, &plan),
                 _ => continue,
             };
@@ -78,6 +80,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("{}", if arguments.markdown { table.markdown() } else { table.text() });
     }
     Ok(())
+}
+
+/// What stands above the table of a row that has one of its own.
+fn title(row: Row) -> String {
+    format!("{}: {}", row.name(), row.title())
 }
 
 impl Bench<'_> {

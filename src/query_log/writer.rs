@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn the_journal_has_an_entry_for_each_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(&path).unwrap();
+        let mut sink = Sink::Journal(Some(socket));
+        sink.write(b"{\"a\":1}\n{\"b\":2}\n").unwrap();
+        for line in ["{\"a\":1}", "{\"b\":2}"] {
+            let mut entry = [0; 200];
+            let length = journal.recv(&mut entry).unwrap();
+            let entry = std::str::from_utf8(&entry[..length]).unwrap();
+            assert_eq!(entry, format!("PRIORITY=6\nSYSLOG_IDENTIFIER=phzd-queries\nMESSAGE={line}\n"));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_is_counted() {
         let registry = Registry::default();
         let queue = start(&LogTo::File("/no/such/folder/queries.jsonl".into()), &registry).unwrap().unwrap();

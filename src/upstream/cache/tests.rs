@@ -312,3 +312,44 @@ fn a_question_may_fail_for_hours() {
 fn an_entry_is_two_lines_of_the_processors_cache() {
     assert_eq!((size_of::<Entry>(), size_of::<Option<Entry>>()), (128, 128));
 }
+
+#[test]
+fn a_name_is_listed_and_forgotten_with_all_its_types() {
+    let (cache, start) = (Cache::new(MB), Instant::now());
+    let aaaa = |name| Question { kind: 28, ..question(name) };
+    for question in [question("a.example"), aaaa("a.example"), question("b.a.example"), question("ba.example")] {
+        cache.insert(&route(2), &question, (answer(1, 0), Outcome::Positive), seconds(60), start);
+    }
+    let name: Name = "a.example".parse().unwrap();
+    let mut listed = cache.of_name(&name, start + seconds(20));
+    listed.sort_by_key(|listed| listed.question.kind);
+    assert_eq!(listed.iter().map(|listed| listed.question.kind).collect::<Vec<_>>(), [1, 28]);
+    assert_eq!((listed[0].age, listed[0].left), (seconds(20), Some(seconds(40))));
+    assert_eq!(cache.of_name(&name, start + seconds(60))[0].left, None);
+    let before = cache.bytes();
+    assert_eq!(cache.forget(|other| *other == name), 2);
+    assert!(cache.bytes() < before);
+    assert_eq!(found(&cache, &route(2), &question("a.example"), start), None);
+    assert_eq!(found(&cache, &route(2), &question("b.a.example"), start), Some((1, 0)));
+    assert_eq!(cache.forget(|other| other.is_at_or_below(&name)), 1);
+    assert_eq!((cache.entries(), cache.of_name(&name, start).len()), (1, 0));
+    assert_eq!(cache.evicted(), 0, "who is told to go has not made room");
+}
+
+#[test]
+fn a_cache_that_was_flushed_still_evicts_in_order() {
+    let (cache, route, now) = (Cache::new(MB), route(2), Instant::now());
+    for round in 0..3 {
+        for number in 0..2000 {
+            let question = question(&format!("{number}.{round}.example"));
+            cache.insert(&route, &question, (answer(1, 1000), Outcome::Positive), seconds(60), now);
+        }
+        let kept = cache.entries();
+        let gone = cache.forget(|name| name.to_string().contains("7."));
+        assert_eq!(gone, kept - cache.entries());
+        assert!(cache.bytes() <= cache.limit());
+    }
+    assert!(cache.evicted() > 3000, "{}", cache.evicted());
+    let left = cache.entries();
+    assert_eq!((cache.forget(|_| true), cache.entries()), (left, 0));
+}
