@@ -25,6 +25,8 @@ pub struct Clients {
     vpc: Vec<IpNet>,
     /// The class of this host's own address, once it is known: loopback clients and those behind this host count as it.
     host: OnceLock<usize>,
+    /// That address.
+    own: OnceLock<IpAddr>,
     /// Sets of classes, an index for each `allow` of the configuration.
     audiences: Vec<Vec<bool>>,
 }
@@ -120,7 +122,8 @@ impl Clients {
             .iter()
             .map(|subnet| Whereabouts { az: subnet.az_id.as_ref().and_then(az), dns64: subnet.dns64 });
         let whereabouts = whereabouts.collect();
-        let mut clients = Self { v4, v6, classes: classes.list, whereabouts, vpc, host, audiences: Vec::new() };
+        let own = OnceLock::new();
+        let mut clients = Self { v4, v6, classes: classes.list, whereabouts, vpc, host, own, audiences: Vec::new() };
         let ids = clients.compile_audiences(config, &literals);
         if let Some(address) = config.vpc.self_address {
             clients.learn_self(address);
@@ -179,7 +182,21 @@ impl Clients {
         let index = self.class_of(address);
         let inside = self.vpc.iter().any(|block| block.contains(&address.to_canonical()));
         let plain = self.classes.get(index).is_some_and(|class| !class.is_self);
-        inside && plain && self.host.set(index).is_ok()
+        let first = inside && plain && self.host.set(index).is_ok();
+        if first {
+            let _ = self.own.set(address.to_canonical());
+        }
+        first
+    }
+
+    /// This host's own address, once it is known.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        self.own.get().copied()
+    }
+
+    /// Whether a client at `address` counts as this host.
+    pub fn is_self(&self, address: IpAddr) -> bool {
+        self.classes.get(self.class_of(address)).is_some_and(|class| class.is_self)
     }
 
     /// Whether this host's own address is still to be learned.
@@ -319,7 +336,7 @@ fn loopback_v6() -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Below, Bucket, Others, Subnet, tests::minimal};
+    use crate::config::{Below, Bucket, Lines, Others, Stated, Subnet, tests::minimal};
 
     fn config(subnets: &[(&str, &[&str])], allow: &[Audience]) -> Config {
         let mut config = minimal();
@@ -330,16 +347,19 @@ mod tests {
                 blocks: blocks.iter().map(|block| block.parse().unwrap()).collect(),
                 az_id: None,
                 dns64: false,
+                stated: Stated::default(),
             })
             .collect();
         config.buckets = allow
             .iter()
             .map(|allow| Bucket {
                 names: vec![],
+                lines: Lines::default(),
                 endpoint: 0,
                 allow: allow.clone(),
                 others: Others::Forward,
                 below: Below::NxDomain,
+                stated: Stated::default(),
             })
             .collect();
         config

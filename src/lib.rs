@@ -90,6 +90,8 @@ pub mod config;
 pub mod metrics;
 // The same at one moment, in words.
 pub mod observation;
+// Why an answer is as it is.
+pub mod explanation;
 
 /// The examples of the README, so that they compile.
 #[cfg(doctest)]

@@ -1,5 +1,7 @@
 //! Subnets, zones and rules compiled into one immutable value. A reload builds a new one and swaps a pointer.
 
+mod facts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use crate::upstream::Route;
 use crate::wire::name::NameRef;
 use crate::wire::query::{Folded, name_asked};
 use crate::zone::table::{Holder, Table};
-use crate::zone::{Found, Standard, Zone};
+use crate::zone::{Found, Leaves, Standard, Zone};
+pub use facts::Facts;
 
 /// Queries that are prepared for at once.
 const FORESEEN: usize = 64;
@@ -35,6 +38,8 @@ pub struct Policy {
     counted: Box<[SubnetId]>,
     /// Which queries are noted down, if any.
     query_log: Option<QueryLog>,
+    /// What it was made of.
+    facts: Facts,
     /// The whole time a client waits for a forwarded answer.
     timeout: Duration,
 }
@@ -62,6 +67,19 @@ pub enum Decision<'a> {
     Route(&'a Arc<Route>),
 }
 
+/// What is found of one who holds a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It decides.
+    Decides,
+    /// It is not for this client, and tells it so unless another of the same name is for it.
+    Denies,
+    /// It is not for this client, for whom it does not exist.
+    NotForClient,
+    /// It leaves the name to others.
+    Leaves(Leaves),
+}
+
 impl Policy {
     /// Compiles a configuration.
     pub fn new(config: &Config) -> Self {
@@ -73,10 +91,11 @@ impl Policy {
         }
         let mut zones = Vec::with_capacity(config.buckets.len() + config.zones.len());
         let mut audiences = audiences.into_iter();
+        let mut places = Vec::with_capacity(config.buckets.len());
         for (bucket, audience) in config.buckets.iter().zip(&mut audiences) {
             let holder = Holder::Zone(zones.len() as u32);
             zones.push(Zone::of_buckets(bucket, audience));
-            bucket.names.iter().for_each(|name| names.insert(name, holder));
+            places.push(bucket.names.iter().map(|name| names.insert(name, holder)).collect());
         }
         let dns64 = config.subnets.iter().any(|subnet| subnet.dns64);
         for (zone, audience) in config.zones.iter().zip(audiences) {
@@ -100,6 +119,7 @@ impl Policy {
             standard: Standard::default(),
             counted: (0..config.subnets.len()).map(SubnetId::nth).collect(),
             query_log: None,
+            facts: Facts::new(config, places),
             timeout: config.upstream.timeout,
         }
     }
@@ -131,23 +151,48 @@ impl Policy {
     /// name the rule, then the zone that is for the client, then the first that tells others something. `endpoints` is how
     /// its endpoints stand now.
     pub fn decide(&self, name: NameRef<'_>, client: Client, endpoints: &Present) -> Decision<'_> {
+        self.decide_before(name, client, endpoints, |_, _, _| {})
+    }
+
+    /// The same; `witness` is told of everybody who holds the name or one above it, in the order in which they are looked at:
+    /// who it is, where the name it holds begins, and what is found.
+    #[inline(always)]
+    pub fn decide_before(
+        &self,
+        name: NameRef<'_>,
+        client: Client,
+        endpoints: &Present,
+        mut witness: impl FnMut(Holder, usize, Verdict),
+    ) -> Decision<'_> {
         for (apex, holders) in self.names.above(name) {
             let mut denied = None;
             for holder in holders {
                 let zone = match holder {
                     Holder::Rule(index) => match self.rules.get(index as usize) {
-                        Some(route) => return Decision::Route(route),
+                        Some(route) => {
+                            witness(holder, apex, Verdict::Decides);
+                            return Decision::Route(route);
+                        }
                         None => continue,
                     },
                     Holder::Zone(index) => self.zones.get(index as usize),
                 };
                 let Some(zone) = zone else { continue };
                 let away = |endpoint| endpoints.is_away(endpoint);
-                let Some(found) = zone.find(name.as_wire(), apex, away) else { continue };
+                let found = match zone.find(name.as_wire(), apex, away) {
+                    Ok(found) => found,
+                    Err(leaves) => {
+                        witness(holder, apex, Verdict::Leaves(leaves));
+                        continue;
+                    }
+                };
                 if self.clients.admits(zone.audience, client) {
+                    witness(holder, apex, Verdict::Decides);
                     return Decision::Zone { zone, apex, found };
                 }
-                if zone.others != Others::Forward {
+                let denies = zone.others != Others::Forward;
+                witness(holder, apex, if denies { Verdict::Denies } else { Verdict::NotForClient });
+                if denies {
                     denied = denied.or(Some(Decision::Denied { zone, apex }));
                 }
             }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::config::{Config, LogTo};
 use crate::endpoint::keeper::Keeper;
 use crate::endpoint::watch::Look;
+use crate::explanation::{Explanation, Known, explain};
 use crate::metrics::{Registry, Totals};
 use crate::observation::{CachedAnswer, Observation};
 use crate::policy::Policy;
@@ -169,6 +170,13 @@ impl Resolver {
         self.keeper.look()
     }
 
+    /// Why `client` is answered as it is about `name` and the type `kind`. Nothing is sent, counted or kept for that.
+    pub fn explain(&self, name: &Name, kind: u16, client: IpAddr) -> Explanation {
+        let known = Known { endpoints: self.keeper.look(), resolvers: self.upstream.ledger.accounts() };
+        let policy = self.policy.load_full();
+        explain(&policy, (name, kind), client, Some(&known), |name| self.cached(name), Instant::now())
+    }
+
     /// Forgets what is cached of `name`, and of all names below it if `below` says so; returns how many answers that was.
     pub fn flush(&self, name: &Name, below: bool) -> usize {
         self.upstream.cache().forget(|other| if below { other.is_at_or_below(name) } else { other == name })
@@ -234,6 +242,15 @@ fn policy(config: &Config, registry: &Registry, before: Option<(&LogTo, &Policy)
     };
     let query_log = queue.map(|queue| QueryLog::new(&config.query_log, &ids, queue));
     Policy::new(config).counting(ids).logging(query_log)
+}
+
+/// Why `client` would be answered as it would about `name` and the type `kind` by a resolver that `config` is for, were it
+/// started on this host. Nothing is sent.
+pub fn explain_for(config: &Config, name: &Name, kind: u16, client: IpAddr) -> Explanation {
+    let policy = Arc::new(Policy::new(config));
+    // As at the start; where it is not found out, the explanation says that it is not known.
+    let _ = learn_self(&policy);
+    explain(&policy, (name, kind), client, None, |_| Vec::new(), Instant::now())
 }
 
 /// Tells `policy` this host's own address, if it wants to know: the source address that the kernel chooses towards the

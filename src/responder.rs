@@ -19,6 +19,7 @@ use crate::endpoint::Present;
 use crate::metrics::{Counts, Fate, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
+use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
 use crate::wire::name::NameRef;
 use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
@@ -69,6 +70,11 @@ impl Pending {
         self.client
     }
 
+    /// The names that its CNAMEs have led to so far, in order; the last is that of the question.
+    pub fn passed(&self) -> impl Iterator<Item = &Name> {
+        self.chain.links.iter().map(|link| &link.target)
+    }
+
     /// When the query came.
     pub fn since(&self) -> Instant {
         self.since
@@ -88,13 +94,21 @@ pub struct Responder {
     /// Which of an endpoint's addresses is first: a random walk, since a plain count would give clients that ask in
     /// a rhythm (A, AAAA, A, AAAA) the same one each time.
     turn: u32,
+    /// Its queries are somebody's: they belong into the query log.
+    noting: bool,
 }
 
 impl Responder {
     /// A way through the hall for one thread.
     pub fn new(policy: Arc<ArcSwap<Policy>>, upstream: Arc<Upstream>, registry: Registry) -> Self {
         let counts = registry.register();
-        Self { policy, upstream, registry, counts, turn: 0 }
+        Self { policy, upstream, registry, counts, turn: 0, noting: true }
+    }
+
+    /// One that answers nobody: what it would say is looked at. Nothing of it is counted or noted.
+    pub fn aside(policy: Arc<Policy>, upstream: Upstream) -> Self {
+        let policy = Arc::new(ArcSwap::new(policy));
+        Self { noting: false, ..Self::new(policy, upstream.into(), Registry::default()) }
     }
 
     /// What this thread counts.
@@ -106,7 +120,14 @@ impl Responder {
     pub fn enter(&mut self) -> Hall<'_> {
         let policy = self.policy.load();
         let endpoints = policy.endpoints().present();
-        Hall { policy, endpoints, upstream: &self.upstream, counts: &self.counts, turn: &mut self.turn }
+        Hall {
+            policy,
+            endpoints,
+            upstream: &self.upstream,
+            counts: &self.counts,
+            turn: &mut self.turn,
+            noting: self.noting,
+        }
     }
 }
 
@@ -120,6 +141,7 @@ impl Clone for Responder {
             registry: self.registry.clone(),
             counts,
             turn: 0,
+            noting: self.noting,
         }
     }
 }
@@ -135,6 +157,7 @@ pub struct Hall<'a> {
     upstream: &'a Upstream,
     counts: &'a Counts,
     turn: &'a mut u32,
+    noting: bool,
 }
 
 impl Hall<'_> {

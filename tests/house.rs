@@ -331,6 +331,13 @@ const ROOMS: &[Room] = &[
         rule: "query_log/writer is lines, and where they go",
     },
     Room {
+        at: "explanation",
+        rooms: &["client", "config", "endpoint", "observation", "policy", "responder", "upstream", "wire", "zone"],
+        crates: &["ipnet", "serde"],
+        powers: &[],
+        rule: "an explanation is what the responder and the policy do, told: it decides nothing and sends nothing",
+    },
+    Room {
         at: "observation",
         rooms: &["endpoint::watch::Look", "metrics", "upstream", "wire"],
         crates: &["serde"],
@@ -343,6 +350,7 @@ const ROOMS: &[Room] = &[
             "client",
             "config",
             "endpoint",
+            "explanation",
             "metrics",
             "observation",
             "policy",

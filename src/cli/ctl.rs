@@ -68,7 +68,7 @@ enum What {
 
 /// Does what the arguments say.
 pub fn ctl(ctl: &Ctl) -> ExitCode {
-    let socket = ctl.socket.clone().unwrap_or_else(|| configured(&ctl.config));
+    let socket = ctl.socket.clone().unwrap_or_else(|| socket_of(&ctl.config));
     let desk = Desk { socket: &socket, json: ctl.json };
     let done = match &ctl.what {
         What::Status => desk.show::<Status>("/status", &[], ToString::to_string),
@@ -90,7 +90,7 @@ pub fn ctl(ctl: &Ctl) -> ExitCode {
 }
 
 /// The socket that the configuration names, be it good or not: a reload is asked for when it is not, too.
-fn configured(path: &Path) -> PathBuf {
+pub fn socket_of(path: &Path) -> PathBuf {
     File::load(path).server.control.map_or(SOCKET.into(), |control| control.value.into())
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod ctl;
 mod demo;
 mod doctor;
+mod explain;
 mod run;
 
 use std::fmt::Display;
@@ -55,6 +56,10 @@ enum Command {
     ///
     /// For root and for phzd's own user. Exit status 1 if the daemon does not run, or says no.
     Ctl(ctl::Ctl),
+    /// Say why a client is answered as it is: who it is, who decides, what it gets
+    ///
+    /// With the file and the line of all that has a part in it. No packet is sent.
+    Explain(explain::Explain),
     /// Examine this host: all that must hold for the private names to work, and what to do where it does not
     ///
     /// Looks at name servers, ports, resolvers, endpoints and their certificates, answers, proxies and more, in some ten
@@ -84,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, state_dir } => run::run(&config, state_dir),
         Command::Check { config } => check::check(&config),
         Command::Ctl(arguments) => ctl::ctl(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::{Lines, Stated};
 use crate::metrics::Fate;
 use crate::wire::Name;
 
@@ -114,6 +115,8 @@ pub struct Subnet {
     pub az_id: Option<String>,
     /// AAAA of a zone's name that has only IPv4 addresses is made of these (RFC 6147).
     pub dns64: bool,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// `[[endpoint]]`: an interface VPC endpoint.
@@ -131,6 +134,8 @@ pub struct Endpoint {
     pub health_check: Option<HealthCheck>,
     /// What is answered when none of them works, or none is known yet.
     pub when_down: WhenDown,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// Where an endpoint's addresses are known from.
@@ -201,6 +206,8 @@ pub struct EndpointAddress {
 pub struct Bucket {
     /// Whole host names, `<bucket>.s3.<region>.<suffix>`.
     pub names: Vec<Name>,
+    /// Where each of these is written.
+    pub lines: Lines,
     /// Index into [`Config::endpoints`].
     pub endpoint: usize,
     /// Whom the zones are for.
@@ -209,6 +216,8 @@ pub struct Bucket {
     pub others: Others,
     /// What names under the bucket's get.
     pub below: Below,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// A private zone that is not a bucket's alone.
@@ -226,6 +235,8 @@ pub struct Zone {
     pub others: Others,
     /// What names below its own get that it does not have.
     pub below: Below,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// Records of one owner and type (RFC 9499, "RRset"), or an alias.
@@ -271,6 +282,8 @@ pub struct Rule {
     pub targets: Vec<Target>,
     /// The VPC's resolvers are asked when no target lives.
     pub fallback: bool,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// A resolver, and how one speaks with it.

@@ -81,6 +81,7 @@ mod near;
 mod presentation;
 mod problem;
 mod read;
+mod stated;
 mod syntax;
 mod zone_file;
 
@@ -92,6 +93,7 @@ pub use machine::Machine;
 pub use meant::*;
 pub use problem::{Place, Problem, Problems, Severity, Source};
 pub use read::KEYS;
+pub use stated::{Lines, Stated};
 
 /// A configuration without mistakes. Indexes between its lists are always in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +201,7 @@ pub(crate) mod tests {
                 ttl: 60,
                 health_check: None,
                 when_down: WhenDown::Answer,
+                stated: Stated::default(),
             }],
             buckets: vec![],
             zones: vec![],

@@ -1,5 +1,6 @@
 //! What can be asked for, and done, over the control socket: JSON for `phzd ctl`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use form_urlencoded::parse;
@@ -46,6 +47,10 @@ impl Site for Control {
             (&Method::GET, "/status") => Reply::json(&desk.status()),
             (&Method::GET, "/stats") => Reply::json(&desk.resolver.observe()),
             (&Method::GET, "/endpoints") => Reply::json(&desk.resolver.endpoints()),
+            (&Method::GET, "/explain") => match question(request) {
+                Ok((name, kind, client)) => Reply::json(&desk.resolver.explain(&name, kind, client)),
+                Err(wrong) => wrong,
+            },
             (&Method::GET, "/cache") => match name(request) {
                 Ok(name) => Reply::json(&desk.resolver.cached(&name)),
                 Err(wrong) => wrong,
@@ -83,6 +88,15 @@ async fn reload(desk: &Arc<Desk>) -> Reply {
 fn name(request: &Request<Incoming>) -> Result<Name, Reply> {
     let text = parameter(request, "name").unwrap_or_default();
     text.parse().map_err(|error| Reply::text(StatusCode::BAD_REQUEST, format!("{text:?} is no domain name: {error}")))
+}
+
+/// A name, a type, a client.
+fn question(request: &Request<Incoming>) -> Result<(Name, u16, IpAddr), Reply> {
+    let wrong = |what: &str, text: &str| Reply::text(StatusCode::BAD_REQUEST, format!("{text:?} is no {what}"));
+    let (kind, client) = ["type", "client"].map(|key| parameter(request, key).unwrap_or_default()).into();
+    let kind = kind.parse().map_err(|_| wrong("number of a record type", &kind))?;
+    let client = client.parse().map_err(|_| wrong("address", &client))?;
+    Ok((name(request)?, kind, client))
 }
 
 /// A parameter of the query string.

@@ -80,7 +80,7 @@ impl Hall<'_> {
 
     /// Writes a query into the log, if there is one that wants it.
     fn note(&self, account: &Account, query: Option<&Query<'_>>, took: Option<Duration>) {
-        let Some(log) = self.policy.query_log() else { return };
+        let Some(log) = self.policy.query_log().filter(|_| self.noting) else { return };
         let (subnet, fate, apex) = (account.subnet.get(), account.fate(), account.apex.get());
         let zone = query.zip(apex).and_then(|(query, apex)| query.name().get(apex..));
         if !log.wants(subnet, fate, zone, *self.turn) {

@@ -28,6 +28,28 @@ pub fn records(question: &Question, answer: &Answer, place: Placement) -> Vec<St
     message.answers.iter().chain(&message.authorities).map(ToString::to_string).collect()
 }
 
+/// What a message says, a line for each record.
+#[derive(Debug, Default)]
+pub struct Sections {
+    /// The response code in its header.
+    pub rcode: u16,
+    /// Its answer section.
+    pub answer: Vec<String>,
+    /// Its authority section.
+    pub authority: Vec<String>,
+}
+
+/// The sections of a message; none of one that cannot be read.
+pub fn sections(message: &[u8]) -> Sections {
+    let Ok(message) = Message::from_vec(message) else { return Sections::default() };
+    let lines = |records: &[hickory_proto::rr::Record]| records.iter().map(ToString::to_string).collect();
+    Sections {
+        rcode: u16::from(message.metadata.response_code),
+        answer: lines(&message.answers),
+        authority: lines(&message.authorities),
+    }
+}
+
 /// What IANA calls a record type; `TYPE` and its number for one that has no name here (RFC 3597 section 5).
 pub fn kind(kind: u16) -> String {
     match RecordType::from(kind) {

@@ -69,6 +69,17 @@ pub enum Found<'z> {
     NoName,
 }
 
+/// Why a zone leaves a name to whoever else has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// The endpoint it is an alias to is down, and `when-down = "forward"`.
+    Away,
+    /// It is excepted.
+    Except,
+    /// The zone does not have it, and `below = "forward"`.
+    Below,
+}
+
 impl Found<'_> {
     /// The endpoint that the name is an alias to: an index into the policy's.
     pub fn endpoint(&self) -> Option<usize> {
@@ -136,21 +147,27 @@ impl Zone {
         }
     }
 
-    /// What it has of `name` (wire form, lower case), in which its own name begins at `apex`; `None` for a name that it
-    /// leaves to others. `away` says of an endpoint that names are looked for elsewhere while it is down.
-    pub fn find(&self, name: &[u8], apex: usize, away: impl Fn(usize) -> bool) -> Option<Found<'_>> {
-        if self.rests_on.is_some_and(&away) || self.except.as_ref().is_some_and(|except| except.has(name, apex)) {
-            return None;
+    /// What it has of `name` (wire form, lower case), in which its own name begins at `apex`. `away` says of an endpoint
+    /// that names are looked for elsewhere while it is down.
+    ///
+    /// # Errors
+    /// Why it leaves the name to others.
+    pub fn find(&self, name: &[u8], apex: usize, away: impl Fn(usize) -> bool) -> Result<Found<'_>, Leaves> {
+        if self.rests_on.is_some_and(&away) {
+            return Err(Leaves::Away);
+        }
+        if self.except.as_ref().is_some_and(|except| except.has(name, apex)) {
+            return Err(Leaves::Except);
         }
         let node = match &self.contents {
             Contents::Apex(node) => (apex == 0).then_some(node),
             Contents::Records(records) => records.find(name, apex),
         };
         match node {
-            Some(node) if self.rests_on.is_none() && node.endpoint.is_some_and(away) => None,
-            Some(node) => Some(Found::Node(node)),
-            None if self.below == Below::Forward => None,
-            None => Some(Found::NoName),
+            Some(node) if self.rests_on.is_none() && node.endpoint.is_some_and(away) => Err(Leaves::Away),
+            Some(node) => Ok(Found::Node(node)),
+            None if self.below == Below::Forward => Err(Leaves::Below),
+            None => Ok(Found::NoName),
         }
     }
 

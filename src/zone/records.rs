@@ -164,6 +164,7 @@ mod tests {
             allow: Audience::Everyone,
             others: Others::Forward,
             below: Below::NxDomain,
+            stated: config::Stated::default(),
         };
         Records::new(&zone, None)
     }

@@ -75,10 +75,10 @@ impl Slot {
 
 impl Table {
     /// Enters `holder` for `name`, behind those who hold it already. At most 2^32 octets fit; what is beyond is left out,
-    /// which is sixteen million names of the greatest length.
-    pub fn insert(&mut self, name: &Name, holder: Holder) {
+    /// which is sixteen million names of the greatest length. Returns the place of the entry, greater each time.
+    pub fn insert(&mut self, name: &Name, holder: Holder) -> u32 {
         let wire = name.as_wire();
-        let Some(new) = u32::try_from(self.records.len()).ok().filter(|new| *new != END) else { return };
+        let Some(new) = u32::try_from(self.records.len()).ok().filter(|new| *new != END) else { return END };
         let hash = self.hasher.hash_one(wire);
         match self.first(hash, wire) {
             Some(first) => {
@@ -98,6 +98,13 @@ impl Table {
                 occupy(&mut self.slots, hash, new);
             }
         }
+        new
+    }
+
+    /// The place of the entry of `holder` for exactly this name.
+    pub fn place_of(&self, name: &[u8], holder: Holder) -> Option<u32> {
+        let first = self.first(self.hasher.hash_one(name), name)?;
+        self.chain(first).find(|(_, record)| record.holder == holder).map(|(place, _)| place)
     }
 
     fn append(&mut self, holder: Holder, name: &[u8]) {

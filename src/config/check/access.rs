@@ -8,7 +8,7 @@ use super::network::{Ground, JudgedSubnet};
 use crate::config::file::{List, Origin, Written};
 use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem};
-use crate::config::{Audience, Below, Others};
+use crate::config::{Audience, Below, Others, Stated};
 
 /// The keys as a table has them.
 pub(super) struct Access<'f> {
@@ -26,6 +26,8 @@ pub(super) struct JudgedAccess {
     pub allow: Option<Audience>,
     pub others: Option<Written<Others>>,
     pub below: Option<Below>,
+    /// Where the table is that says so.
+    pub stated: Stated,
 }
 
 impl Judge<'_> {
@@ -51,7 +53,7 @@ impl Judge<'_> {
             Some(text) => self.word(text, "below", &words),
             None => Some(Below::NxDomain),
         };
-        JudgedAccess { allow, others, below }
+        JudgedAccess { allow, others, below, stated: Stated::at(access.origin.place.as_ref()) }
     }
 
     /// One word of a few.

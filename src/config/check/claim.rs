@@ -9,7 +9,7 @@ use super::Judge;
 use super::access::JudgedAccess;
 use super::audience::{Owned, overlap};
 use crate::config::problem::{Place, Problem};
-use crate::config::{Below, Bucket, Except, RecordSet, Zone};
+use crate::config::{Below, Bucket, Except, Lines, RecordSet, Zone};
 use crate::wire::Name;
 
 /// Names that are zones, all with the same clients and the same contents.
@@ -30,15 +30,17 @@ pub(super) enum Contents {
 impl Claim {
     /// The zones as meant; `None` if something is wrong with them.
     pub fn meant(self) -> Option<Meant> {
-        let JudgedAccess { allow, others, below } = self.access;
+        let JudgedAccess { allow, others, below, stated } = self.access;
         let (allow, others, below): (_, _, Below) = (allow?, others?.value, below?);
+        let lines = Lines::of(self.names.iter().map(|(_, place)| place.as_ref()));
         let mut names = self.names.into_iter().map(|(name, _)| name);
         Some(match self.contents {
             Contents::Alias(endpoint) => {
-                Meant::Bucket(Bucket { names: names.collect(), endpoint: endpoint?, allow, others, below })
+                let names = names.collect();
+                Meant::Bucket(Bucket { names, lines, endpoint: endpoint?, allow, others, below, stated })
             }
             Contents::Records(records, except) => {
-                Meant::Zone(Zone { name: names.next()?, records: records?, except, allow, others, below })
+                Meant::Zone(Zone { name: names.next()?, records: records?, except, allow, others, below, stated })
             }
         })
     }

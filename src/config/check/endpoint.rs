@@ -17,7 +17,7 @@ use crate::config::problem::{Place, Problem};
 use crate::config::zone_file::is_within;
 use crate::config::{
     Addresses, Affinity, Channel, Data, DnsName, Endpoint, EndpointAddress, Except, HealthCheck, RecordSet, Rule,
-    WhenDown,
+    Stated, WhenDown,
 };
 use crate::wire::Name;
 use crate::zone::partition::{looks_like_region, suffix};
@@ -64,6 +64,7 @@ impl Judge<'_> {
                     ttl,
                     health_check: health_check?,
                     when_down: when_down?,
+                    stated: Stated::at(endpoint.origin.place.as_ref()),
                 })
             };
             endpoints.push(meant());

@@ -11,7 +11,7 @@ use super::audience::{Owned, nested};
 use crate::config::file::Written;
 use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem};
-use crate::config::{Subnet, Vpc};
+use crate::config::{Stated, Subnet, Vpc};
 use crate::zone::partition::{known_regions, looks_like_region};
 
 /// Where the VPC's resolver is for hosts without IPv4.
@@ -31,6 +31,7 @@ pub(super) struct JudgedSubnet<'a> {
     pub blocks: Vec<Written<IpNet>>,
     pub az_id: Option<String>,
     pub dns64: bool,
+    pub stated: Stated,
 }
 
 impl Ground<'_> {
@@ -38,7 +39,9 @@ impl Ground<'_> {
     pub fn subnets(&self) -> Option<Vec<Subnet>> {
         let meant = |subnet: &JudgedSubnet<'_>| {
             let blocks = subnet.blocks.iter().map(|block| block.value).collect();
-            Some(Subnet { name: subnet.name?.value.clone(), blocks, az_id: subnet.az_id.clone(), dns64: subnet.dns64 })
+            let JudgedSubnet { name, az_id, dns64, stated, .. } = subnet;
+            let (name, az_id, stated) = ((*name)?.value.clone(), az_id.clone(), stated.clone());
+            Some(Subnet { name, blocks, az_id, dns64: *dns64, stated })
         };
         self.subnets.iter().map(meant).collect()
     }
@@ -161,7 +164,8 @@ impl<'a> Judge<'a> {
             }
             let blocks = self.blocks(&subnet.cidr);
             let dns64 = subnet.dns64.as_ref().is_some_and(|flag| flag.value);
-            subnets.push(JudgedSubnet { name, blocks, az_id: self.az_id(&subnet.az_id), dns64 });
+            let stated = Stated::at(subnet.origin.place.as_ref());
+            subnets.push(JudgedSubnet { name, blocks, az_id: self.az_id(&subnet.az_id), dns64, stated });
         }
         subnets
     }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use super::Judge;
 use super::claim::{Claim, Contents};
-use crate::config::Rule;
 use crate::config::file::Written;
 use crate::config::problem::{Place, Problem};
+use crate::config::{Rule, Stated};
 use crate::wire::Name;
 use crate::wire::name::labels;
 use crate::zone::partition::suffix;
@@ -52,7 +52,8 @@ impl Judge<'_> {
                 self.problems.push(problem.hint("the domain is left to vpc.resolvers already: remove fallback"));
             }
             let fallback = fallback.is_some();
-            rules.push(domain.map(|domain| Rule { domain, targets, fallback }));
+            let stated = Stated::at(rule.origin.place.as_ref());
+            rules.push(domain.map(|domain| Rule { domain, targets, fallback, stated }));
         }
         rules
     }
