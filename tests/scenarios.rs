@@ -8,6 +8,7 @@
 mod core;
 mod echo;
 mod endpoints;
+mod explained;
 mod file;
 mod hickory;
 mod network;

@@ -50,6 +50,8 @@ pub struct Vpc {
     pub behind_self: Vec<IpNet>,
     /// The VPC's resolvers; at least one.
     pub resolvers: Vec<SocketAddr>,
+    /// Where its table is written.
+    pub stated: Stated,
 }
 
 /// `[upstream]`.

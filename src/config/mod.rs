@@ -181,6 +181,7 @@ pub(crate) mod tests {
                 self_address: None,
                 behind_self: vec![],
                 resolvers: vec!["172.31.0.2:53".parse().unwrap()],
+                stated: Stated::default(),
             },
             upstream: Upstream {
                 timeout: Duration::from_secs(4),

@@ -76,9 +76,9 @@ fn because(config: &Config, address: IpAddr) -> Option<String> {
         .iter()
         .filter_map(|subnet| of(&subnet.blocks, &format!("of the subnet {}", subnet.name), &subnet.stated));
     let others = [
-        of(&vpc.cidrs, "of vpc.cidrs", &nowhere),
+        of(&vpc.cidrs, "of vpc.cidrs", &vpc.stated),
         of(&server.clients, "of server.clients", &nowhere),
-        of(&vpc.behind_self, "of vpc.behind-self", &nowhere),
+        of(&vpc.behind_self, "of vpc.behind-self", &vpc.stated),
         loopback,
     ];
     subnets.chain(others.into_iter().flatten()).max_by_key(|(length, _)| *length).map(|(_, words)| words)

@@ -15,6 +15,7 @@ use phzd::wire::Transport;
 
 use super::echo::Query;
 use super::endpoints::Keeping;
+use super::explained::{Done, as_explained};
 use super::file::{Step, configuration};
 use super::notation::Told;
 use super::stage::{Asked, By, Comes, Event, Stage};
@@ -33,6 +34,7 @@ pub struct Core {
     /// What was asked over TCP, until it has ended: for whom, and when phzd gives up.
     streams: Vec<Option<(Flown, Instant)>>,
     events: Vec<Event>,
+    registry: Registry,
 }
 
 /// A socket towards a resolver.
@@ -55,9 +57,10 @@ impl Core {
         let keeping = Keeping::new(&config, policy.endpoints(), now);
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let upstream = Arc::new(Upstream::new(&config));
+        let registry = Registry::default();
         Ok(Self {
             now,
-            responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), Registry::default()),
+            responder: Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone()),
             forwarder: Forwarder::new(Arc::clone(&upstream), [7; 32]),
             keeping,
             policy,
@@ -66,6 +69,7 @@ impl Core {
             next_port: 20_000,
             streams: Vec::new(),
             events: Vec::new(),
+            registry,
         })
     }
 
@@ -146,7 +150,15 @@ impl Stage for Core {
     fn ask(&mut self, query: &Query) -> Told<()> {
         let transport = if query.is_tcp() { Transport::Tcp } else { Transport::Udp };
         let mut out = vec![0; 65_535];
-        match self.responder.enter().respond(&query.packet, query.client, transport, self.now, &mut out) {
+        let before = self.registry.totals();
+        let outcome = self.responder.enter().respond(&query.packet, query.client, transport, self.now, &mut out);
+        let done = match &outcome {
+            Outcome::Drop => Done::Dropped,
+            Outcome::Reply(length) => Done::Replied(&out[..*length]),
+            Outcome::Forward(pending) => Done::Forwarded(pending),
+        };
+        as_explained(&self.policy.load_full(), query, &done, (before, self.registry.totals()), self.now)?;
+        match outcome {
             Outcome::Drop => self.events.push(Event::Replied(query.clone(), None)),
             Outcome::Reply(length) => {
                 out.truncate(length);

@@ -260,6 +260,7 @@ impl<'a> Judge<'a> {
             self_address: self_address.map(|ip| ip.value),
             behind_self: ground.behind_self.iter().map(|block| block.value).collect(),
             resolvers: resolvers.into_iter().map(|resolver| resolver.value).collect(),
+            stated: Stated::at(self.file.vpc.origin.place.as_ref()),
         })
     }
 
