@@ -10,6 +10,7 @@ mod embed; // the library in another program
 mod encrypted; // resolvers over TLS and HTTPS, with certificates
 mod endpoints; // endpoints that are learned and checked, on real sockets
 mod examples; // the programs in examples/, run
+mod explain; // why an answer is as it is
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod query_log; // which queries are noted down
