@@ -7,9 +7,10 @@ SHELL := /bin/bash
 # cargo as rustup installs it, and nft, ip, unbound where Debian keeps them, also for a shell that looks elsewhere.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-# Programs that the tests use, each with the Debian package that has it.
+# Programs and files that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 nft:nftables openssl:openssl curl:curl \
-	kill:procps valgrind:valgrind dbus-daemon:dbus-daemon
+	kill:procps valgrind:valgrind dbus-daemon:dbus-daemon javac:openjdk-17-jdk-headless \
+	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -101,7 +102,7 @@ install:  ## put binary, configuration and unit under DESTDIR, PREFIX and /etc; 
 	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
 
 # The programs of TOOLS that are not here.
-MISSING = for tool in $(TOOLS); do type -P "$${tool%%:*}" >/dev/null || echo "$${tool%%:*}"; done | xargs
+MISSING = for tool in $(TOOLS); do [ -e "$${tool%%:*}" ] || type -P "$${tool%%:*}" >/dev/null || echo "$${tool%%:*}"; done | xargs
 
 # A recipe is one script: its variables last, and its first failure ends it.
 .ONESHELL:

@@ -426,6 +426,7 @@ const ROOMS: &[Room] = &[
             "serde_json",
             "socket2",
             "tokio",
+            "toml", // the table of prices
             "tracing",
             "tracing_subscriber",
         ],

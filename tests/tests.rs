@@ -3,6 +3,7 @@
 
 mod cli; // the command as a person meets it
 mod config; // files with mistakes, each beside what is said of it
+mod cost; // what a month costs
 mod daemon; // the process: signals, reloads, limits
 mod demo; // `phzd demo`, run as a newcomer would
 mod documents; // the README and its kin, held to what the program does
@@ -13,6 +14,7 @@ mod examples; // the programs in examples/, run
 mod explain; // why an answer is as it is
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
+mod no_proxy; // what goes past an HTTP proxy, with real clients
 mod query_log; // which queries are noted down
 mod resolvers; // resolvers that misbehave
 mod restarts; // what is cached, over the end of the process

@@ -1,10 +1,12 @@
 //! The commands, a file each.
 
 mod check;
+mod cost;
 mod ctl;
 mod demo;
 mod doctor;
 mod explain;
+mod no_proxy;
 mod run;
 
 use std::fmt::Display;
@@ -60,6 +62,14 @@ enum Command {
     ///
     /// With the file and the line of all that has a part in it. No packet is sent.
     Explain(explain::Explain),
+    /// Print what hosts behind an HTTP proxy must leave to themselves: the private names, as NO_PROXY and its kin have them
+    ///
+    /// With a proxy it is the proxy that resolves a name, and it gets the public address.
+    NoProxy(no_proxy::NoProxy),
+    /// Say what a month costs, with a Route 53 hosted zone for each bucket and with phzd
+    ///
+    /// Line by line, by the prices that phzd comes with or those of a file.
+    Cost(cost::Cost),
     /// Examine this host: all that must hold for the private names to work, and what to do where it does not
     ///
     /// Looks at name servers, ports, resolvers, endpoints and their certificates, answers, proxies and more, in some ten
@@ -90,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(&config),
         Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Cost(arguments) => cost::cost(&arguments),
+        Command::NoProxy(arguments) => no_proxy::no_proxy(&arguments),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
     }

@@ -408,7 +408,10 @@ fn a_proxy_that_would_resolve_the_bucket_is_found() {
     report.finds("failure", "proxy", &said, &format!("NO_PROXY=localhost,*.amazonaws.com,{BUCKET}"));
     // Go would go by the one, all others by the other.
     lab.doctor(&[proxy, ("NO_PROXY", BUCKET), ("no_proxy", "localhost")]).finds("failure", "proxy", &said, "");
-    for exempt in [BUCKET, "s3.ap-northeast-1.amazonaws.com", "*"] {
+    let of_s3 = "look for s3.ap-northeast-1.amazonaws.com, which NO_PROXY lacks";
+    lab.doctor(&[proxy, ("NO_PROXY", BUCKET)]).finds("warning", "proxy", of_s3, "phzd no-proxy prints a list");
+    let printed = format!("{BUCKET},..s3.ap-northeast-1.amazonaws.com");
+    for exempt in [&*printed, "s3.ap-northeast-1.amazonaws.com", "*"] {
         assert_eq!(lab.doctor(&[proxy, ("NO_PROXY", exempt)]).one("proxy").verdict, "ok", "{exempt}");
     }
 }

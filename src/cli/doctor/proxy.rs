@@ -33,7 +33,17 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
     }
     let names: Vec<_> = private.map(|private| &*private.name).filter(|name| !exempt(name)).collect();
     if names.is_empty() {
-        return Finding::ok(CHECK, SUBJECT, format!("{} set, and every private name is exempt from it", list(&set)));
+        let of_s3 = view.names.iter().filter_map(|private| host_of_s3(&private.name));
+        let lacking = of_s3.into_iter().find(|host| !lower.or(upper).is_some_and(|list| exempts_for_python(list, host)));
+        return match lacking {
+            None => Finding::ok(CHECK, SUBJECT, format!("{} set, and every private name is exempt from it", list(&set))),
+            Some(host) => Finding::warning(
+                CHECK,
+                SUBJECT,
+                format!("the AWS CLI and other users of botocore look for {host}, which NO_PROXY lacks: they use the proxy"),
+                "phzd no-proxy prints a list that is right for them as well",
+            ),
+        };
     }
     let mut entries: Vec<&str> = read.into_iter().flatten().take(1).collect();
     entries.extend(&names);
@@ -46,6 +56,22 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
     let remedy =
         format!("export NO_PROXY={entries} no_proxy={entries}, here and in the units of services that use the bucket");
     Finding::failure(CHECK, SUBJECT, said, remedy)
+}
+
+/// The host that botocore takes for S3 as a whole, where `name` is a bucket's or an access point's: it looks at NO_PROXY
+/// before it knows the bucket.
+fn host_of_s3(name: &str) -> Option<String> {
+    let (service, region) = name.split_once('.')?.1.split_once('.')?;
+    service.starts_with("s3").then(|| format!("s3.{region}"))
+}
+
+/// Whether Python's urllib, which botocore asks, takes this list to exempt `host`: all dots before an entry go.
+fn exempts_for_python(list: &str, host: &str) -> bool {
+    list.trim() == "*"
+        || list.split(',').map(|entry| entry.trim().trim_start_matches('.').to_ascii_lowercase()).any(|entry| {
+            let below = host.strip_suffix(&*entry).is_some_and(|front| front.ends_with('.'));
+            !entry.is_empty() && (entry == host || below)
+        })
 }
 
 /// Whether curl, botocore and Go all take this list to exempt `name`: it is `*` alone, or has the name or a domain above
@@ -73,6 +99,19 @@ fn exempts(list: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn botocore_asks_for_s3_as_a_whole() {
+        let host = host_of_s3("xxxxx-bucket.s3.ap-northeast-1.amazonaws.com").unwrap();
+        assert_eq!(host, "s3.ap-northeast-1.amazonaws.com");
+        assert_eq!(host_of_s3("db.internal.example"), None);
+        for list in ["*", &host, "a,..s3.ap-northeast-1.amazonaws.com", ".amazonaws.com"] {
+            assert!(exempts_for_python(list, &host), "{list}");
+        }
+        for list in ["", "xxxxx-bucket.s3.ap-northeast-1.amazonaws.com", "*.amazonaws.com", "."] {
+            assert!(!exempts_for_python(list, &host), "{list}");
+        }
+    }
 
     #[test]
     fn what_all_of_them_take_for_exempt() {
