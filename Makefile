@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs and files that the tests use, each with the Debian package that has it.
-TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound ip:iproute2 nft:nftables openssl:openssl curl:curl \
+TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 nft:nftables openssl:openssl curl:curl \
 	kill:procps valgrind:valgrind dbus-daemon:dbus-daemon javac:openjdk-17-jdk-headless \
 	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
 
@@ -40,11 +40,13 @@ tools: resolved ## install the programs that the tests use
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	  echo "make tools: not installed:" $$programs; echo "  Debian and Ubuntu: apt-get install" $$packages; exit
 	fi
-	# Its package starts a resolver on port 53 of a machine that runs services. That is not for a test to decide.
-	if [ -d /run/systemd/system ] && grep -qx unbound <<<"$$packages"; then
-	  echo 'make tools: not installed, because its service would start here: unbound (apt-get install unbound)'
-	  packages=$$(grep -vx unbound <<<"$$packages" || true)
-	fi
+	# Their packages start services, on port 53 for one, of a machine that runs services. That is not for a test to decide.
+	for service in unbound bind9 prometheus; do
+	  if [ -d /run/systemd/system ] && grep -qx $$service <<<"$$packages"; then
+	    echo "make tools: not installed, because its service would start here: $$service (apt-get install $$service)"
+	    packages=$$(grep -vx $$service <<<"$$packages" || true)
+	  fi
+	done
 	if [ -z "$$packages" ]; then exit; fi
 	export DEBIAN_FRONTEND=noninteractive
 	install() { apt-get install -q -y --no-install-recommends $$packages </dev/null; }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli; // the command as a person meets it
+mod compare; // phzd beside a hosted zone
 mod config; // files with mistakes, each beside what is said of it
 mod cost; // what a month costs
 mod daemon; // the process: signals, reloads, limits

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod check;
+mod compare;
 mod cost;
 mod ctl;
 mod demo;
@@ -62,6 +63,11 @@ enum Command {
     ///
     /// With the file and the line of all that has a part in it. No packet is sent.
     Explain(explain::Explain),
+    /// Ask phzd and another resolver the same, and show field by field where they differ
+    ///
+    /// For whoever has a hosted zone behind the other. What differs on purpose is said with its reason. Exit status 1 if
+    /// something differs that should not.
+    Compare(compare::Compare),
     /// Print what hosts behind an HTTP proxy must leave to themselves: the private names, as NO_PROXY and its kin have them
     ///
     /// With a proxy it is the proxy that resolves a name, and it gets the public address.
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Cost(arguments) => cost::cost(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::NoProxy(arguments) => no_proxy::no_proxy(&arguments),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),

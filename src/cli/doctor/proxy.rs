@@ -34,13 +34,18 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
     let names: Vec<_> = private.map(|private| &*private.name).filter(|name| !exempt(name)).collect();
     if names.is_empty() {
         let of_s3 = view.names.iter().filter_map(|private| host_of_s3(&private.name));
-        let lacking = of_s3.into_iter().find(|host| !lower.or(upper).is_some_and(|list| exempts_for_python(list, host)));
+        let lacking =
+            of_s3.into_iter().find(|host| !lower.or(upper).is_some_and(|list| exempts_for_python(list, host)));
         return match lacking {
-            None => Finding::ok(CHECK, SUBJECT, format!("{} set, and every private name is exempt from it", list(&set))),
+            None => {
+                Finding::ok(CHECK, SUBJECT, format!("{} set, and every private name is exempt from it", list(&set)))
+            }
             Some(host) => Finding::warning(
                 CHECK,
                 SUBJECT,
-                format!("the AWS CLI and other users of botocore look for {host}, which NO_PROXY lacks: they use the proxy"),
+                format!(
+                    "the AWS CLI and other users of botocore look for {host}, which NO_PROXY lacks: they use the proxy"
+                ),
                 "phzd no-proxy prints a list that is right for them as well",
             ),
         };
