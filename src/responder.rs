@@ -2,6 +2,7 @@
 //! bytes out.
 
 mod account;
+mod chain;
 mod own;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Guard};
 
 use account::Account;
+use chain::Chain;
 use own::{endless, looping, overloaded, prohibited, too_long};
 
 use crate::client::Client;
@@ -271,36 +273,6 @@ impl Hall<'_> {
     fn turn(&mut self) {
         // A linear congruential generator; its high half is the random one.
         *self.turn = self.turn.wrapping_mul(0x915f_77f5).wrapping_add(1);
-    }
-}
-
-/// The CNAMEs that lead from the name asked to another.
-#[derive(Debug, Default)]
-struct Chain {
-    links: Vec<Alias>,
-}
-
-impl Chain {
-    fn is_empty(&self) -> bool {
-        self.links.is_empty()
-    }
-
-    /// The name that it has come to.
-    fn name<'a>(&'a self, query: &Query<'a>) -> NameRef<'a> {
-        self.links.last().map_or(query.whole_name(), |last| last.target.as_ref())
-    }
-
-    /// Adds `more`; `false` if the chain is too long then, or goes round.
-    fn lengthen(&mut self, query: &Query<'_>, more: Vec<Alias>) -> bool {
-        for link in more {
-            let target = link.target.as_wire();
-            let passed = target == query.name() || self.links.iter().any(|earlier| earlier.target == link.target);
-            if passed || self.links.len() == MAX_CHAIN {
-                return false;
-            }
-            self.links.push(link);
-        }
-        true
     }
 }
 

@@ -189,7 +189,7 @@ fn java_goes_past_the_proxy_for_private_names_alone() {
 #[test]
 fn each_format_has_the_same_names() {
     let list = format!(
-        "169.254.169.254,169.254.170.2,fd00:ec2::254,internal.example,{BUCKET},..s3.ap-northeast-1.amazonaws.com"
+        "169.254.169.254,169.254.170.2,fd00:ec2::254,[fd00:ec2::254],internal.example,{BUCKET},..s3.ap-northeast-1.amazonaws.com"
     );
     let shell = format!("export no_proxy=\"{list}${{no_proxy:+,$no_proxy}}\"\nexport NO_PROXY=\"$no_proxy\"\n");
     assert_eq!(printed(&[]), shell);

@@ -4,6 +4,7 @@
 mod cli; // the command as a person meets it
 mod compare; // phzd beside a hosted zone
 mod config; // files with mistakes, each beside what is said of it
+mod control; // `phzd ctl`, and who may use it
 mod cost; // what a month costs
 mod daemon; // the process: signals, reloads, limits
 mod demo; // `phzd demo`, run as a newcomer would
@@ -15,6 +16,7 @@ mod examples; // the programs in examples/, run
 mod explain; // why an answer is as it is
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
+mod metrics; // what is counted, for Prometheus and the operator
 mod no_proxy; // what goes past an HTTP proxy, with real clients
 mod query_log; // which queries are noted down
 mod resolvers; // resolvers that misbehave

@@ -18,6 +18,8 @@ use phzd::config::Config;
 
 /// Instance metadata, task credentials and metadata over IPv6: a proxy would give a host another's.
 const METADATA: [&str; 3] = ["169.254.169.254", "169.254.170.2", "fd00:ec2::254"];
+/// The last once more, as Python and Java have it.
+const IN_BRACKETS: &str = "[fd00:ec2::254]";
 /// What Java leaves out of proxies unless it is told otherwise.
 const OF_JAVA: [&str; 3] = ["localhost", "127.*", "[::1]"];
 /// The most octets that Linux takes as one string of an environment or a command line (execve(2)).
@@ -131,18 +133,17 @@ fn for_all_others(entries: &[Entry]) -> String {
         Some(format!("..s3.{region}"))
     });
     let of_s3: std::collections::BTreeSet<String> = of_s3.collect();
-    METADATA.into_iter().map(String::from).chain(names).chain(of_s3).collect::<Vec<_>>().join(",")
+    METADATA.into_iter().chain([IN_BRACKETS]).map(String::from).chain(names).chain(of_s3).collect::<Vec<_>>().join(",")
 }
 
 /// A name alone is itself, and `*` stands for anything.
 fn for_java(entries: &[Entry]) -> String {
-    let metadata =
-        METADATA.into_iter().map(|address| if address.contains(':') { format!("[{address}]") } else { address.into() });
+    let metadata = METADATA.into_iter().map(|address| if address.contains(':') { IN_BRACKETS } else { address });
     let names = entries.iter().flat_map(|entry| {
         let below = entry.below.then(|| format!("*.{}", entry.name));
         std::iter::once(entry.name.clone()).chain(below)
     });
-    OF_JAVA.into_iter().map(String::from).chain(metadata).chain(names).collect::<Vec<_>>().join("|")
+    OF_JAVA.into_iter().chain(metadata).map(String::from).chain(names).collect::<Vec<_>>().join("|")
 }
 
 impl Format {
@@ -178,7 +179,7 @@ mod tests {
     fn every_private_name_is_there_once_or_what_covers_it() {
         let buckets = "[[bucket]]\nnames = [\"bbb\", \"aaa\"]\nendpoint = \"s3\"\n";
         let all = |config: &Config, suffix| for_all_others(&entries(config, suffix));
-        let metadata = "169.254.169.254,169.254.170.2,fd00:ec2::254";
+        let metadata = "169.254.169.254,169.254.170.2,fd00:ec2::254,[fd00:ec2::254]";
         let host = "s3.ap-northeast-1.amazonaws.com";
         assert_eq!(all(&config(buckets), false), format!("{metadata},aaa.{host},bbb.{host},..{host}"));
         assert_eq!(all(&config(buckets), true), format!("{metadata},{host}"));
