@@ -23,7 +23,6 @@ use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
-use crate::wire::name::NameRef;
 use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
