@@ -87,7 +87,7 @@ pub struct QueryLog {
     pub to: LogTo,
     /// One query of so many, at random; at least 1.
     pub sample: u32,
-    /// Only queries of clients in these subnets: indexes into [`Config::subnets`]; none: of every client.
+    /// Only queries of clients in these subnets: indexes into [`Config::subnets`](super::Config::subnets); none: of every client.
     pub subnets: Vec<usize>,
     /// Only queries that these zones decided; none: whoever did.
     pub zones: Vec<Name>,
@@ -210,7 +210,7 @@ pub struct Bucket {
     pub names: Vec<Name>,
     /// Where each of these is written.
     pub lines: Lines,
-    /// Index into [`Config::endpoints`].
+    /// Index into [`Config::endpoints`](super::Config::endpoints).
     pub endpoint: usize,
     /// Whom the zones are for.
     pub allow: Audience,
@@ -262,7 +262,7 @@ pub enum Data {
         /// RDATA of each in wire form, names in it whole and not compressed; at least one, none twice.
         rdata: Vec<Box<[u8]>>,
     },
-    /// The addresses of an endpoint: an index into [`Config::endpoints`].
+    /// The addresses of an endpoint: an index into [`Config::endpoints`](super::Config::endpoints).
     Alias(usize),
 }
 
@@ -336,9 +336,9 @@ impl fmt::Display for Target {
 pub enum Audience {
     /// Every client that may ask.
     Everyone,
-    /// Clients that belong to one of `subnets` (indexes into [`Config::subnets`]), and those in one of `blocks`.
+    /// Clients that belong to one of `subnets` (indexes into [`Config::subnets`](super::Config::subnets)), and those in one of `blocks`.
     Only {
-        /// Indexes into [`Config::subnets`], sorted, each once.
+        /// Indexes into [`Config::subnets`](super::Config::subnets), sorted, each once.
         subnets: Vec<usize>,
         /// CIDR literals, sorted, each once.
         blocks: Vec<IpNet>,
