@@ -411,6 +411,7 @@ const ROOMS: &[Room] = &[
         rooms: &["*"],
         crates: &[
             "clap",
+            "clap_complete",
             "hickory_proto",
             "hyper",
             "rand",
@@ -458,6 +459,13 @@ const ROOMS: &[Room] = &[
         crates: &["nix", "prometheus_client"],
         powers: &[Files], // of /proc
         rule: "the exposition is names and values",
+    },
+    Room {
+        at: "cli/man",
+        rooms: &["cli", "config"],
+        crates: &["clap", "clap_mangen"],
+        powers: &[Process, Print],
+        rule: "manual pages are made of what `--help` and the configuration are made of",
     },
     Room {
         at: "cli/doctor",

@@ -1,9 +1,11 @@
 //! The commands, a file each.
 
 mod check;
+mod completions;
 mod ctl;
 mod demo;
 mod doctor;
+mod man;
 mod run;
 
 use std::fmt::Display;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use phzd::config::{Config, Problem};
 
@@ -76,6 +79,20 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Print completions for a shell
+    ///
+    /// Packages have them already. By hand, in bash: source <(phzd completions bash)
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page, in roff
+    ///
+    /// Packages have them already, for man(1). By hand: phzd man phzd | man -l -
+    Man {
+        /// Which one
+        page: man::Page,
+    },
 }
 
 /// Runs the command that the arguments name.
@@ -86,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { page } => man::man(page),
     }
 }
 
