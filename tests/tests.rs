@@ -12,6 +12,7 @@ mod endpoints; // endpoints that are learned and checked, on real sockets
 mod examples; // the programs in examples/, run
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
+mod pages; // manual pages and completions, as other programs read them
 mod resolvers; // resolvers that misbehave
 mod restarts; // what is cached, over the end of the process
 mod scenarios; // conversations, without network and without sleep

@@ -14,16 +14,19 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 /// A manual page.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Page {
-    /// phzd(8): the command
+    /// The command, of section 8
     #[value(name = "phzd")]
     Program,
-    /// phzd.toml(5): the configuration
+    /// The configuration, of section 5
     #[value(name = "phzd.toml")]
     Configuration,
 }
 
 /// What stands in the middle of a page's first line.
 const MANUAL: &str = "phzd manual";
+
+/// What changed with which version.
+const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
 
 /// Prints a page.
 pub fn man(page: Page) -> ExitCode {
@@ -33,6 +36,13 @@ pub fn man(page: Page) -> ExitCode {
     };
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// The day of this version, as the changelog has it; `""` while it has none.
+fn date() -> &'static str {
+    let heading = concat!("## [", env!("CARGO_PKG_VERSION"), "] - ");
+    let day = CHANGELOG.lines().find_map(|line| line.strip_prefix(heading)).unwrap_or_default();
+    if day.starts_with(|first: char| first.is_ascii_digit()) { day } else { "\"\"" }
 }
 
 /// Who made the page.

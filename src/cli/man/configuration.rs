@@ -10,7 +10,7 @@ use phzd::config::limit::{LIMITS, Limit};
 pub fn page() -> String {
     let mut roff = Roff::new();
     let source = super::source();
-    roff.control("TH", ["phzd.toml", "5", "", &source, super::MANUAL]);
+    roff.control("TH", ["phzd.toml", "5", super::date(), &source, super::MANUAL]);
     roff.control("SH", ["NAME"]).text([roman("phzd.toml - configuration of phzd, a split-horizon DNS resolver")]);
     roff.control("SH", ["SYNOPSIS"]).text([italic(crate::cli::CONFIG)]);
     roff.control("SH", ["DESCRIPTION"]).text([roman(
@@ -37,7 +37,7 @@ pub fn page() -> String {
     let folder = format!("{}/*.toml", crate::cli::CONFIG.replace(".toml", ".d"));
     let files = [(crate::cli::CONFIG, "The configuration."), (&folder, "What is added to it.")];
     super::terms(&mut roff, "FILES", files);
-    super::see_also(&mut roff, &[("phzd", "8"), ("resolv.conf", "5")]);
+    super::see_also(&mut roff, &[("phzd", "8")]);
     // man(1) looks at the first line for what has to be run first: tbl, for the limits.
     format!("'\\\" t\n{}", roff.render())
 }
@@ -71,12 +71,14 @@ fn limits(roff: &mut Roff) {
         "Every number, with its default, its bounds, and why they are where they are. zone.ttl is the ttl of a record.",
     )]);
     roff.control("PP", []).control("TS", []);
-    roff.text([roman("l r r r lx.")]);
-    roff.text([roman("key\tdefault\tleast\tmost\twhy")]);
-    roff.text([roman("_")]);
+    // Four columns, and below each row its reason across all of them: beside them it would not fit 80 columns.
+    let rows = vec!["lb r r r\nl s s s"; LIMITS.len()].join("\n");
+    roff.text([roman(format!("lb rb rb rb\n{rows}."))]);
+    roff.text([roman("key\tdefault\tleast\tmost")]);
     for limit in LIMITS {
-        let numbers = format!("{}\t{}\t{}\t{}\tT{{", limit.key, limit.default, limit.least, limit.most);
-        roff.text([roman(numbers)]).text([roman(limit.reason)]).text([roman("T}")]);
+        let Limit { key, default, least, most, reason } = limit;
+        roff.text([roman(format!("{key}\t{default}\t{least}\t{most}"))]);
+        roff.text([roman(format!("T{{\n{reason}\nT}}"))]);
     }
     roff.control("TE", []);
 }
@@ -84,7 +86,9 @@ fn limits(roff: &mut Roff) {
 /// The small working example of the installed file.
 fn example(roff: &mut Roff, all: &[Shown]) {
     roff.control("SH", ["EXAMPLE"]);
-    roff.text([roman("The hosts of one subnet get the endpoint's address for one bucket; everything else is forwarded:")]);
+    roff.text([roman(
+        "The hosts of one subnet get the endpoint's address for one bucket; everything else is forwarded:",
+    )]);
     let live = |table| all.iter().filter(move |shown| shown.table == table && shown.is_live && shown.key.is_some());
     for head in all.iter().filter(|shown| shown.key.is_none() && shown.is_live) {
         if live(head.table).next().is_none() {

@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Command;
 use clap_mangen::Man;
-use clap_mangen::roff::Roff;
+use clap_mangen::roff::{Roff, roman};
 
 /// How a command ends.
 const EXIT_STATUS: &[(&str, &str)] = &[
@@ -40,11 +40,12 @@ pub fn page(command: Command) -> String {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let variables = variables(&command);
-    let man = man(&command).title("phzd").section("8").source(super::source()).manual(super::MANUAL);
+    let man =
+        man(&command).title("phzd").section("8").date(super::date()).source(super::source()).manual(super::MANUAL);
     let mut page = written(|out| man.render_title(out));
-    for section in [Man::render_name_section, Man::render_synopsis_section, Man::render_description_section] {
-        page += after_heading(&written(|out| section(&man, out)), true);
-    }
+    page += &name(&command);
+    page += after_heading(&written(|out| man.render_synopsis_section(out)), true);
+    page += after_heading(&written(|out| man.render_description_section(out)), true);
     page += after_heading(&written(|out| man.render_options_section(out)), true);
     page += ".SH COMMANDS\n";
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
@@ -56,8 +57,17 @@ pub fn page(command: Command) -> String {
     super::terms(&mut roff, "FILES", FILES.iter().copied());
     let variables = variables.iter().map(|(name, help)| (name.as_str(), help.as_str()));
     super::terms(&mut roff, "ENVIRONMENT", variables.chain(ENVIRONMENT.iter().copied()));
-    super::see_also(&mut roff, &[("phzd.toml", "5"), ("systemctl", "1"), ("resolv.conf", "5")]);
+    super::see_also(&mut roff, &[("phzd.toml", "5"), ("systemctl", "1"), ("journalctl", "1")]);
     page + after_heading(&roff.render(), true)
+}
+
+/// The line that man(1) finds the page by: what `--help` says first, up to its colon.
+fn name(command: &Command) -> String {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let short = about.split(':').next().unwrap_or_default();
+    let mut roff = Roff::new();
+    roff.control("SH", ["NAME"]).text([roman(format!("phzd - {short}"))]);
+    after_heading(&roff.render(), true).to_owned()
 }
 
 /// A command and those below it: how it is called, what it does, its options.
@@ -67,7 +77,9 @@ fn section(command: &Command) -> String {
     text += after_heading(&written(|out| man.render_synopsis_section(out)), false);
     text += ".PP\n";
     text += after_heading(&written(|out| man.render_description_section(out)), false);
-    text += after_heading(&written(|out| man.render_options_section(out)), false);
+    let options = written(|out| man.render_options_section(out));
+    // An empty line between two breaks, before possible values: a paragraph, as one says in a manual page.
+    text += &after_heading(&options, false).replace(".br\n\n.br\n", ".sp\n");
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         // What holds for all of them stands with the command above.
         let own = subcommand.clone().mut_args(|argument| match argument.is_global_set() {
@@ -79,12 +91,14 @@ fn section(command: &Command) -> String {
     text
 }
 
-/// The generator for `command`, without what every command has: `--help`.
+/// The generator for `command`, without what every command has: `--help`. The page is that help.
 fn man(command: &Command) -> Man {
-    Man::new(command.clone().mut_args(|argument| match argument.get_id().as_str() {
-        "help" if command.get_bin_name() != Some("phzd") => argument.hide(true),
-        _ => argument,
-    }))
+    let command =
+        command.clone().subcommand_value_name("command").mut_args(|argument| match argument.get_id().as_str() {
+            "help" => argument.hide(true),
+            _ => argument,
+        });
+    Man::new(command)
 }
 
 /// The variables that stand for options, with what those say.
