@@ -82,16 +82,21 @@ fn the_pages_are_well_formed() {
 
 #[test]
 fn phzd_8_has_every_command_with_its_options() {
-    let Some(page) = read("man/phzd.8") else { return };
+    let page = fs::read_to_string("man/phzd.8").unwrap().replace("\\-", "-");
+    let section = |command: &[&str]| {
+        let heading = format!("\n.SS phzd {}\n", command.join(" "));
+        let (_, rest) = page.split_once(&heading).unwrap_or_else(|| panic!("no section{heading}"));
+        rest.split("\n.S").next().unwrap()
+    };
     let mut count = 0;
     let mut look = |command: &[&str]| {
         let help = printed(&[command, &["--help"]].concat());
-        let usage = format!("phzd {} ", command.join(" "));
-        let (_, section) = page.split_once(&usage).unwrap_or_else(|| panic!("{usage}has no section"));
-        for line in help.lines().filter_map(|line| line.trim_start().strip_prefix("--")) {
-            let option = format!("--{}", line.split([' ', ',']).next().unwrap());
-            // Options that all commands below share stand with the one above.
-            assert!(option == "--help" || section.contains(&option) || page.contains(&option), "{usage}{option}");
+        let options = help.lines().filter_map(|line| line.trim_start().trim_start_matches("-h, ").strip_prefix("--"));
+        for option in options.map(|line| format!("--{}", line.split(' ').next().unwrap())) {
+            // What holds for all commands below one stands with that one.
+            let mut homes = [command, &command[..1]].into_iter();
+            let told = homes.any(|home| section(home).contains(&format!("\n\\fB{option}\\fR")));
+            assert!(told || option == "--help", "phzd {}: {option}", command.join(" "));
             count += 1;
         }
     };
@@ -101,15 +106,9 @@ fn phzd_8_has_every_command_with_its_options() {
             look(&[&command, &below]);
         }
     }
-    assert!(count > 10, "only {count} options");
-    for heading in [
-        "EXIT STATUS 0",
-        "SIGNALS SIGTERM",
-        "FILES /etc/phzd/phzd.toml",
-        "ENVIRONMENT STATE_DIRECTORY",
-        "SEE ALSO phzd.toml(5)",
-    ] {
-        assert!(page.contains(heading), "no {heading} in {page}");
+    assert!(count > 30, "only {count} options");
+    for heading in ["EXIT STATUS", "SIGNALS", "FILES", "ENVIRONMENT", "SEE ALSO"] {
+        assert!(page.contains(heading), "no {heading}");
     }
 }
 
