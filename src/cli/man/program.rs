@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
@@ -40,8 +40,8 @@ pub fn page(command: Command) -> String {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let variables = variables(&command);
-    let man =
-        man(&command).title("phzd").section("8").date(super::date()).source(super::source()).manual(super::MANUAL);
+    let man = man(command.clone()).title("phzd").section("8");
+    let man = man.date(super::date()).source(super::source()).manual(super::MANUAL);
     let mut page = written(|out| man.render_title(out));
     page += &name(&command);
     page += after_heading(&written(|out| man.render_synopsis_section(out)), true);
@@ -58,7 +58,7 @@ pub fn page(command: Command) -> String {
     let variables = variables.iter().map(|(name, help)| (name.as_str(), help.as_str()));
     super::terms(&mut roff, "ENVIRONMENT", variables.chain(ENVIRONMENT.iter().copied()));
     super::see_also(&mut roff, &[("phzd.toml", "5"), ("systemctl", "1"), ("journalctl", "1")]);
-    page + after_heading(&roff.render(), true)
+    tidy(&(page + after_heading(&roff.render(), true)))
 }
 
 /// The line that man(1) finds the page by: what `--help` says first, up to its colon.
@@ -72,33 +72,44 @@ fn name(command: &Command) -> String {
 
 /// A command and those below it: how it is called, what it does, its options.
 fn section(command: &Command) -> String {
-    let man = man(command);
     let mut text = format!(".SS {}\n", command.get_bin_name().unwrap_or_else(|| command.get_name()));
+    // Every command has `--help`; that stands with phzd's own options.
+    let man = man(without(command, |argument| argument.get_id() == "help"));
     text += after_heading(&written(|out| man.render_synopsis_section(out)), false);
     text += ".PP\n";
     text += after_heading(&written(|out| man.render_description_section(out)), false);
     let options = written(|out| man.render_options_section(out));
-    // An empty line between two breaks, before possible values: a paragraph, as one says in a manual page.
-    text += &after_heading(&options, false).replace(".br\n\n.br\n", ".sp\n");
+    // Options under a heading of their own come with a section.
+    text += &after_heading(&options, false).replace("\n.SH ", "\n.PP\n");
+    if command.get_after_long_help().or_else(|| command.get_after_help()).is_some() {
+        text += ".PP\n";
+        text += after_heading(&written(|out| man.render_extra_section(out)), false);
+    }
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         // What holds for all of them stands with the command above.
-        let own = subcommand.clone().mut_args(|argument| match argument.is_global_set() {
-            true => argument.hide(true),
-            false => argument,
-        });
-        text += &section(&own);
+        text += &section(&without(subcommand, Arg::is_global_set));
     }
     text
 }
 
-/// The generator for `command`, without what every command has: `--help`. The page is that help.
-fn man(command: &Command) -> Man {
-    let command =
-        command.clone().subcommand_value_name("command").mut_args(|argument| match argument.get_id().as_str() {
-            "help" => argument.hide(true),
-            _ => argument,
-        });
-    Man::new(command)
+/// `command` with some arguments hidden.
+fn without(command: &Command, which: impl Fn(&Arg) -> bool) -> Command {
+    command.clone().mut_args(|argument| {
+        let hidden = argument.is_hide_set() || which(&argument);
+        argument.hide(hidden)
+    })
+}
+
+/// The generator for `command`.
+fn man(command: Command) -> Man {
+    Man::new(command.subcommand_value_name("command"))
+}
+
+/// The page without what mandoc warns of: an empty line, with which paragraphs and possible values begin, is a request.
+fn tidy(page: &str) -> String {
+    let lines = page.lines().map(|line| if line.trim().is_empty() { ".sp" } else { line.trim_end() });
+    let page = lines.map(|line| format!("{line}\n")).collect::<String>();
+    page.replace(".br\n.sp\n.br\n", ".sp\n")
 }
 
 /// The variables that stand for options, with what those say.
@@ -122,4 +133,29 @@ fn after_heading(section: &str, heading: bool) -> &str {
     let Some(at) = section.find(".SH ") else { return "" };
     let section = &section[at..];
     if heading { section } else { section.split_once('\n').map_or("", |(_, body)| body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_uses_more_of_clap_keeps_the_page_whole() {
+        let option = |name: &'static str| Arg::new(name).long(name);
+        let command = Command::new("phzd").about("A daemon: it serves").subcommand(
+            Command::new("cost")
+                .about("What it costs")
+                .arg(option("month").long_help("The month\n\nThis one by default"))
+                .arg(option("json").help_heading("Form"))
+                .after_help("Prices change.\n\nSo do you."),
+        );
+        let page = page(command);
+        assert!(page.contains(".SH NAME\nphzd \\- A daemon\n"), "{page}");
+        let (_, cost) = page.split_once(".SS phzd cost\n").unwrap();
+        let (cost, _) = cost.split_once(".SH ").unwrap();
+        for part in ["The month\n.sp\nThis one", "\n.PP\nFORM\n", "\\-\\-json", "Prices change.\n.sp\nSo do you."] {
+            assert!(cost.contains(part), "no {part:?} in {cost}");
+        }
+        assert!(page.lines().all(|line| !line.is_empty() && line == line.trim_end()), "{page}");
+    }
 }
