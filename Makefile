@@ -8,14 +8,17 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs and files that the tests use, each with the Debian package that has it.
-TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 nft:nftables openssl:openssl curl:curl \
-	kill:procps valgrind:valgrind dbus-daemon:dbus-daemon javac:openjdk-17-jdk-headless \
-	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
+TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 \
+	nft:nftables openssl:openssl curl:curl kill:procps valgrind:valgrind dbus-daemon:dbus-daemon mandoc:mandoc \
+	javac:openjdk-17-jdk-headless /usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# What is installed, and where zsh looks for completions; for packages of Debian that is share/zsh/vendor-completions.
+PROGRAM ?= target/release/phzd
+ZSH ?= $(PREFIX)/share/zsh/site-functions
 
-.PHONY: help demo test instructions tools resolved lab faults bench buckets micro lint check build install
+.PHONY: help demo test instructions tools resolved lab faults bench buckets micro lint check man build install
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -91,17 +94,32 @@ lint:     ## formatting, clippy, and every link in the documentation
 check:    ## the example configurations, judged by `phzd check`
 	@for file in config/*.toml; do cargo run --quiet -- check "$$file"; done
 
+man:      ## write man/ and completions/ anew, as the program prints them
+	@cargo build --quiet
+	phzd() { cargo run --quiet -- "$$@"; }
+	phzd man phzd >man/phzd.8
+	phzd man phzd.toml >man/phzd.toml.5
+	phzd completions bash >completions/phzd.bash
+	phzd completions zsh >completions/_phzd
+	phzd completions fish >completions/phzd.fish
+
 build:    ## the binary to install: target/release/phzd
 	cargo build --release
 
 # Builds nothing, so that root needs no Rust. A configuration that is there already stays as it is.
-install:  ## put binary, configuration and unit under DESTDIR, PREFIX and /etc; `make build` comes first
-	@if [ ! -x target/release/phzd ]; then echo 'make install: run `make build` first'; exit 1; fi
-	install -D -m 755 target/release/phzd '$(DESTDIR)$(PREFIX)/bin/phzd'
+install:  ## put binary, configuration, unit, manual pages and completions under DESTDIR, PREFIX and /etc; `make build` comes first
+	@if [ ! -x '$(PROGRAM)' ]; then echo 'make install: run `make build` first'; exit 1; fi
+	install -D -m 755 '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/phzd'
 	if [ ! -e '$(DESTDIR)/etc/phzd/phzd.toml' ]; then install -D -m 644 config/phzd.toml '$(DESTDIR)/etc/phzd/phzd.toml'; fi
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/phzd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
 	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+	share='$(DESTDIR)$(PREFIX)/share'
+	install -D -m 644 man/phzd.8 "$$share/man/man8/phzd.8"
+	install -D -m 644 man/phzd.toml.5 "$$share/man/man5/phzd.toml.5"
+	install -D -m 644 completions/phzd.bash "$$share/bash-completion/completions/phzd"
+	install -D -m 644 completions/_phzd '$(DESTDIR)$(ZSH)/_phzd'
+	install -D -m 644 completions/phzd.fish "$$share/fish/vendor_completions.d/phzd.fish"
 
 # The programs of TOOLS that are not here.
 MISSING = for tool in $(TOOLS); do [ -e "$${tool%%:*}" ] || type -P "$${tool%%:*}" >/dev/null || echo "$${tool%%:*}"; done | xargs

@@ -419,6 +419,7 @@ const ROOMS: &[Room] = &[
         rooms: &["*"],
         crates: &[
             "clap",
+            "clap_complete",
             "hickory_proto",
             "hyper",
             "rand",
@@ -467,6 +468,13 @@ const ROOMS: &[Room] = &[
         crates: &["nix", "prometheus_client"],
         powers: &[Files], // of /proc
         rule: "the exposition is names and values",
+    },
+    Room {
+        at: "cli/man",
+        rooms: &["cli", "config"],
+        crates: &["clap", "clap_mangen"],
+        powers: &[Process, Print],
+        rule: "manual pages are made of what `--help` and the configuration are made of",
     },
     Room {
         at: "cli/doctor",

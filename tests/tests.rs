@@ -18,6 +18,7 @@ mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod metrics; // what is counted, for Prometheus and the operator
 mod no_proxy; // what goes past an HTTP proxy, with real clients
+mod pages; // manual pages and completions, as other programs read them
 mod query_log; // which queries are noted down
 mod resolvers; // resolvers that misbehave
 mod restarts; // what is cached, over the end of the process

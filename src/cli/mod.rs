@@ -2,11 +2,13 @@
 
 mod check;
 mod compare;
+mod completions;
 mod cost;
 mod ctl;
 mod demo;
 mod doctor;
 mod explain;
+mod man;
 mod no_proxy;
 mod run;
 
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use phzd::config::{Config, Problem};
 
@@ -97,6 +100,20 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Print completions for a shell
+    ///
+    /// Packages have them already. By hand, in bash: source <(phzd completions bash)
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page, in roff
+    ///
+    /// Packages have them already, for man(1). By hand: phzd man phzd | man -l -
+    Man {
+        /// Which one
+        page: man::Page,
+    },
 }
 
 /// Runs the command that the arguments name.
@@ -111,6 +128,8 @@ pub fn main() -> ExitCode {
         Command::NoProxy(arguments) => no_proxy::no_proxy(&arguments),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Demo { once } => demo::demo(once),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { page } => man::man(page),
     }
 }
 
