@@ -8,6 +8,7 @@
 //! region, whatever bucket will be asked for. A name behind two dots is that to Python, which takes all dots off, and to
 //! nobody else: curl takes off one, and to Go it is what ends in two. So only botocore goes past the proxy for all of S3.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use phzd::config::Config;
+use phzd::wire::Name;
+use phzd::zone::bucket::service_and_region;
 
 /// Instance metadata, task credentials and metadata over IPv6: a proxy would give a host another's.
 const METADATA: [&str; 3] = ["169.254.169.254", "169.254.170.2", "fd00:ec2::254"];
@@ -88,6 +91,9 @@ pub fn no_proxy(arguments: &NoProxy) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
+    if config.zones.iter().any(|zone| zone.name == Name::root()) {
+        super::say(&"phzd: the zone . is not in the list: nothing would be left for the proxy");
+    }
     if config.zones.iter().any(|zone| !zone.except.names.is_empty() || !zone.except.prefixes.is_empty()) {
         super::say(&"phzd: names that a zone leaves public go past the proxy as well: no client knows exceptions");
     }
@@ -98,23 +104,22 @@ pub fn no_proxy(arguments: &NoProxy) -> ExitCode {
 
 /// Every private name, each once, sorted.
 fn entries(config: &Config, suffix: bool) -> Vec<Entry> {
-    let host = |name: &phzd::wire::Name| {
+    let host = |name: &Name| {
         let name = name.to_string();
-        match name.split_once('.') {
-            Some((_, region)) if suffix => Entry { name: region.to_owned(), below: true },
+        match service_and_region(&name) {
+            Some((service, region)) if suffix => Entry { name: format!("{service}.{region}"), below: true },
             _ => Entry { name, below: false },
         }
     };
     let buckets = config.buckets.iter().flat_map(|bucket| &bucket.names).map(host);
-    let zones = config.zones.iter().map(|zone| Entry { name: zone.name.to_string(), below: true });
+    let zones = config.zones.iter().filter(|zone| zone.name != Name::root());
+    let zones = zones.map(|zone| Entry { name: zone.name.to_string(), below: true });
     let mut entries: Vec<Entry> = buckets.chain(zones).collect();
     entries.sort();
     entries.dedup();
-    let wide: std::collections::HashSet<String> =
-        entries.iter().filter(|entry| entry.below).map(|entry| entry.name.clone()).collect();
+    let wide: HashSet<String> = entries.iter().filter(|entry| entry.below).map(|entry| entry.name.clone()).collect();
     // What stands below another's name need not be named.
-    let above = |name: &str| name.match_indices('.').map(|(at, _)| name[at + 1..].to_owned()).collect::<Vec<_>>();
-    entries.retain(|entry| !above(&entry.name).iter().any(|above| wide.contains(above)));
+    entries.retain(|entry| !above(&entry.name).any(|above| wide.contains(above)));
     entries.dedup_by(|later, earlier| {
         later.name == earlier.name && {
             earlier.below |= later.below;
@@ -124,16 +129,27 @@ fn entries(config: &Config, suffix: bool) -> Vec<Entry> {
     entries
 }
 
+/// The names that stand above a name, the nearest first, without the root.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..))
+}
+
 /// A name alone is itself and all below it; see above for what botocore needs.
 fn for_all_others(entries: &[Entry]) -> String {
-    let names = entries.iter().map(|entry| entry.name.clone());
-    let of_s3 = entries.iter().filter(|entry| !entry.below).filter_map(|entry| {
-        // A bucket's, or an access point's.
-        let (_, region) = entry.name.split_once('.')?.1.split_once('.')?;
-        Some(format!("..s3.{region}"))
-    });
-    let of_s3: std::collections::BTreeSet<String> = of_s3.collect();
-    METADATA.into_iter().chain([IN_BRACKETS]).map(String::from).chain(names).chain(of_s3).collect::<Vec<_>>().join(",")
+    let names: BTreeSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+    let of_s3 = names.iter().filter_map(|name| Some(format!("s3.{}", service_and_region(name)?.1)));
+    let of_s3: BTreeSet<String> = of_s3.collect();
+    let lacking =
+        of_s3.iter().filter(|host| !names.contains(&***host) && !above(host).any(|above| names.contains(above)));
+    let lacking = lacking.map(|host| format!("..{host}"));
+    METADATA
+        .into_iter()
+        .chain([IN_BRACKETS])
+        .chain(names.iter().copied())
+        .map(String::from)
+        .chain(lacking)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// A name alone is itself, and `*` stands for anything.
@@ -193,5 +209,32 @@ mod tests {
             format!("{java}|internal.example|*.internal.example|{host}|*.{host}")
         );
         assert_eq!(for_java(&entries(&config(buckets), false)), format!("{java}|aaa.{host}|bbb.{host}"));
+    }
+
+    #[test]
+    fn botocore_finds_s3_whatever_the_names_are() {
+        let all = |rest: &str, suffix| for_all_others(&entries(&config(rest), suffix));
+        let metadata = "169.254.169.254,169.254.170.2,fd00:ec2::254,[fd00:ec2::254]";
+        let region = "ap-northeast-1.amazonaws.com";
+        let dotted = "[[bucket]]\nnames = [\"my.s3.bucket\"]\nendpoint = \"s3\"\n";
+        assert_eq!(all(dotted, false), format!("{metadata},my.s3.bucket.s3.{region},..s3.{region}"));
+        assert_eq!(all(dotted, true), format!("{metadata},s3.{region}"));
+        let points =
+            |names: &str| format!("[[bucket]]\nkind = \"access-point\"\nnames = [{names}]\nendpoint = \"s3\"\n");
+        let every = format!("{metadata},s3-accesspoint.{region},..s3.{region}");
+        assert_eq!(all(&points("\"*\""), false), every);
+        assert_eq!(all(&points("\"my-ap-123456789012\""), true), every);
+        let china = dotted.replace("endpoint", "region = \"cn-north-1\"\nendpoint");
+        assert_eq!(all(&china, true), format!("{metadata},s3.cn-north-1.amazonaws.com.cn"));
+        // What covers more covers S3.
+        let wide =
+            "[[zone]]\nname = \"amazonaws.com\"\nbelow = \"forward\"\nrecords = [{ name = \"x\", alias = \"s3\" }]\n";
+        assert_eq!(all(&format!("{dotted}{wide}"), false), format!("{metadata},amazonaws.com"));
+    }
+
+    #[test]
+    fn the_root_zone_takes_nothing_from_the_proxy() {
+        let root = "[[zone]]\nname = \".\"\nbelow = \"forward\"\nrecords = [{ name = \"db\", type = \"A\", values = [\"172.31.1.20\"] }]\n";
+        assert_eq!(entries(&config(root), false), []);
     }
 }

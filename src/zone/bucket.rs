@@ -7,7 +7,7 @@
 mod form;
 mod of_aws;
 
-use super::partition::suffix;
+use super::partition::{before_suffix, suffix};
 use crate::wire::Name;
 pub use form::Form;
 use form::Pasted;
@@ -173,6 +173,17 @@ pub fn region_trap(region: &str) -> Option<&'static str> {
     )
 }
 
+/// The service, `s3` or `s3-accesspoint`, and what follows it, `<region>.<suffix>`, of a host that belongs to a bucket, an
+/// access point, or the service as a whole; `None` for any other.
+pub fn service_and_region(host: &str) -> Option<(&str, &str)> {
+    let before = before_suffix(host)?;
+    // From the end: a bucket's name may have dots.
+    let mut labels = before.rsplitn(3, '.');
+    let (region, service) = (labels.next()?, labels.next()?);
+    let rest = host.get(before.len() - region.len()..)?;
+    matches!(service, "s3" | "s3-accesspoint").then_some((service, rest))
+}
+
 /// The host names of a region's buckets or access points, made one after another.
 #[derive(Debug, Clone)]
 pub struct Hosts {
@@ -336,6 +347,29 @@ mod tests {
         let host = "my-ap-123456789012.s3-accesspoint.cn-north-1.amazonaws.com.cn".parse().unwrap();
         assert_eq!(hosts.host("my-ap-123456789012"), Some(host));
         assert!(Hosts::of_access_points("a..b").is_none());
+    }
+
+    #[test]
+    fn hosts_tell_their_service_and_region() {
+        for (host, service, region) in [
+            ("xxxxx-bucket.s3.ap-northeast-1.amazonaws.com", "s3", "ap-northeast-1.amazonaws.com"),
+            ("my.s3.bucket.s3.cn-north-1.amazonaws.com.cn", "s3", "cn-north-1.amazonaws.com.cn"),
+            ("s3.us-east-1.amazonaws.com", "s3", "us-east-1.amazonaws.com"),
+            ("my-ap-123456789012.s3-accesspoint.us-east-1.amazonaws.com", "s3-accesspoint", "us-east-1.amazonaws.com"),
+        ] {
+            assert_eq!(service_and_region(host), Some((service, region)), "{host}");
+        }
+        for host in [
+            "xxxxx-bucket.s3.dualstack.us-east-1.amazonaws.com",
+            "kms.us-east-1.amazonaws.com",
+            "xxxxx-bucket.s3.amazonaws.com",
+            "x.s3.us-east-1.example",
+            "amazonaws.com",
+            "internal.example",
+            ".",
+        ] {
+            assert_eq!(service_and_region(host), None, "{host}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::asking::list;
 use super::bucket::{Expected, View};
 use super::finding::Finding;
 use super::host::Host;
+use phzd::zone::bucket::service_and_region;
 
 const CHECK: &str = "proxy";
 const SUBJECT: &str = "this environment";
@@ -66,8 +67,7 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
 /// The host that botocore takes for S3 as a whole, where `name` is a bucket's or an access point's: it looks at NO_PROXY
 /// before it knows the bucket.
 fn host_of_s3(name: &str) -> Option<String> {
-    let (service, region) = name.split_once('.')?.1.split_once('.')?;
-    service.starts_with("s3").then(|| format!("s3.{region}"))
+    service_and_region(name).map(|(_, region)| format!("s3.{region}"))
 }
 
 /// Whether Python's urllib, which botocore asks, takes this list to exempt `host`: all dots before an entry go.
@@ -109,6 +109,7 @@ mod tests {
     fn botocore_asks_for_s3_as_a_whole() {
         let host = host_of_s3("xxxxx-bucket.s3.ap-northeast-1.amazonaws.com").unwrap();
         assert_eq!(host, "s3.ap-northeast-1.amazonaws.com");
+        assert_eq!(host_of_s3("my.bucket.s3.ap-northeast-1.amazonaws.com").as_ref(), Some(&host));
         assert_eq!(host_of_s3("db.internal.example"), None);
         for list in ["*", &host, "a,..s3.ap-northeast-1.amazonaws.com", ".amazonaws.com"] {
             assert!(exempts_for_python(list, &host), "{list}");
