@@ -10,7 +10,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 # Programs and files that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 \
 	nft:nftables openssl:openssl curl:curl kill:procps valgrind:valgrind dbus-daemon:dbus-daemon mandoc:mandoc \
-	javac:openjdk-17-jdk-headless /usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
+	javac:default-jdk-headless go:golang-go \
+	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
 
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -1,4 +1,4 @@
-//! `phzd no-proxy`, pasted where it belongs, and the real clients that read it: curl, botocore, Java.
+//! `phzd no-proxy`, pasted where it belongs, and the real clients that read it: curl, botocore, Go, Java.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -62,6 +62,13 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What it prints for these tables.
+fn printed_for(tables: &str) -> String {
+    let output = no_proxy(&configured(&config("127.0.0.1:5399".parse().unwrap(), tables)), &[]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Whether a program is here; that it is not is said.
 fn is_here(command: &mut Command) -> bool {
     let here = command.output().is_ok_and(|output| output.status.success());
@@ -122,8 +129,8 @@ fn botocore_goes_past_the_proxy_for_s3_alone() {
     let imports = |python: &str| is_here(Command::new(python).args(["-c", "import botocore.session"]));
     let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(|python| imports(python)) else { return };
     let proxy = Listener::start();
-    let head = |bucket: &str| {
-        let script = format!("{}\nexec {python} - {bucket} <<'END'\n{BOTOCORE}\nEND", printed(&[]));
+    let head = |list: &str, bucket: &str| {
+        let script = format!("{list}\nexec {python} - {bucket} <<'END'\n{BOTOCORE}\nEND");
         let mut command = Command::new("sh");
         command.args(["-c", &script]).env("https_proxy", format!("http://{}", proxy.address));
         for name in ["no_proxy", "NO_PROXY", "HTTPS_PROXY", "AWS_PROFILE", "AWS_CA_BUNDLE"] {
@@ -134,10 +141,18 @@ fn botocore_goes_past_the_proxy_for_s3_alone() {
         (String::from_utf8(output.stdout).unwrap().trim().to_owned(), proxy.heard())
     };
     // botocore decides for S3 as a whole. Nobody listens on port 443 of this machine, or it is nobody that speaks for the bucket.
-    let (error, heard) = head("xxxxx-bucket");
-    assert_eq!(heard, [] as [&str; 0], "{error}");
-    assert!(["EndpointConnectionError", "SSLError", "ConnectTimeoutError"].contains(&&*error), "{error}");
-    let (error, heard) = head("kms");
+    let every_point = "[[bucket]]\nkind = \"access-point\"\nnames = [\"*\"]\nendpoint = \"s3\"\n";
+    for (list, bucket) in [
+        (printed(&[]), "xxxxx-bucket"),
+        (printed_for(&bucket("my.dotted.bucket")), "my.dotted.bucket"),
+        (printed_for(every_point), "arn:aws:s3:ap-northeast-1:123456789012:accesspoint/my-ap"),
+    ] {
+        let (error, heard) = head(&list, bucket);
+        assert_eq!(heard, [] as [&str; 0], "{bucket}: {error}");
+        let refused = ["EndpointConnectionError", "SSLError", "ConnectTimeoutError"];
+        assert!(refused.contains(&&*error), "{bucket}: {error}");
+    }
+    let (error, heard) = head(&printed(&[]), "kms");
     assert_eq!(
         (heard.first().map(String::as_str), error.as_str()),
         (Some("CONNECT kms.ap-northeast-1.amazonaws.com:443 HTTP/1.0"), "ProxyConnectionError")
@@ -182,6 +197,66 @@ fn java_goes_past_the_proxy_for_private_names_alone() {
         (proxy.heard(), direct.heard())
     };
     assert_eq!(get(&private), (vec![], vec!["GET / HTTP/1.1".to_owned(); 3]));
+    let asked: Vec<String> = public.iter().map(|name| format!("GET http://{name}:{port}/ HTTP/1.1")).collect();
+    assert_eq!(get(&public), (asked, vec![]));
+}
+
+/// Asks for URLs as Go programs do. Every name leads to this machine, so nothing leaves it.
+const GO: &str = r#"
+package main
+
+import ("fmt"; "net"; "net/http"; "os")
+
+func main() {
+	dial := func(network, address string) (net.Conn, error) {
+		_, port, _ := net.SplitHostPort(address)
+		return net.Dial(network, net.JoinHostPort("127.0.0.1", port))
+	}
+	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, Dial: dial}}
+	for _, url := range os.Args[1:] {
+		response, err := client.Get(url)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(response.StatusCode)
+	}
+}
+"#;
+
+#[test]
+fn go_goes_past_the_proxy_for_private_names_alone() {
+    if !is_here(Command::new("go").arg("version")) {
+        return;
+    }
+    let (proxy, direct) = (Listener::start(), Listener::start());
+    let (folder, port) = (tempfile::tempdir().unwrap(), direct.address.port());
+    fs::write(folder.path().join("get.go"), GO).unwrap();
+    let built = Command::new("go")
+        .args(["build", "-o", "get", "get.go"])
+        .current_dir(folder.path())
+        // It stays between runs: later versions of Go come without their library compiled.
+        .env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"))
+        .envs([("GO111MODULE", "off"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0")])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let get = |names: &[&str]| {
+        let urls: Vec<String> = names.iter().map(|name| format!("http://{name}:{port}/")).collect();
+        let script =
+            format!("export http_proxy=http://{}\n{}\nexec ./get {}", proxy.address, printed(&[]), urls.join(" "));
+        let mut command = Command::new("sh");
+        for name in ["no_proxy", "NO_PROXY", "HTTP_PROXY", "REQUEST_METHOD"] {
+            command.env_remove(name);
+        }
+        let output = command.args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "404\n".repeat(names.len()));
+        (proxy.heard(), direct.heard())
+    };
+    let private = [BUCKET, "internal.example", "db.internal.example", "169.254.169.254"];
+    assert_eq!(get(&private), (vec![], vec!["GET / HTTP/1.1".to_owned(); private.len()]));
+    // What stands there for botocore says nothing to Go.
+    let public = [OTHER, "s3.ap-northeast-1.amazonaws.com", "notinternal.example"];
     let asked: Vec<String> = public.iter().map(|name| format!("GET http://{name}:{port}/ HTTP/1.1")).collect();
     assert_eq!(get(&public), (asked, vec![]));
 }
