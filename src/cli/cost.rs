@@ -2,9 +2,10 @@
 
 mod prices;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -33,8 +34,15 @@ pub struct Cost {
     /// Hours of the month
     #[arg(long, default_value_t = 720, value_parser = clap::value_parser!(u64).range(1..=744))]
     hours: u64,
-    /// Other prices, in a file like the one phzd comes with (src/cli/cost/prices.toml)
-    #[arg(long, value_name = "FILE")]
+    /// Other prices, in a TOML file; what it lacks is as phzd has it
+    ///
+    ///   date = "2026-09-20"
+    ///   [hosted-zone]
+    ///   month = [{ up-to = 25, price = "0.50" }, { price = "0.10" }]
+    ///   [region.us-east-1]
+    ///   endpoint-hour = "0.01"
+    ///   endpoint-gb = [{ up-to = 1048576, price = "0.01" }, { price = "0.006" }]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     prices: Option<PathBuf>,
     /// Print JSON, with amounts as texts
     #[arg(long)]
@@ -83,21 +91,16 @@ pub fn cost(arguments: &Cost) -> ExitCode {
 
 fn month(arguments: &Cost) -> Result<Month, String> {
     let Cost { region, azs, gb, buckets, hours, .. } = arguments;
-    let prices = match &arguments.prices {
-        None => Prices::read(PRICES).map_err(|error| format!("the prices that phzd comes with: {error}"))?,
-        Some(path) => {
-            let text =
-                fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            Prices::read(&text).map_err(|error| format!("{}:{error}", path.display()))?
-        }
-    };
-    let here = prices.region.get(region).ok_or_else(|| {
-        let known: Vec<&str> = prices.region.keys().map(String::as_str).collect();
+    let tables = tables(arguments.prices.as_deref())?;
+    let (here, of_region) = tables.find(|prices| prices.region.get(region)).ok_or_else(|| {
+        let known: BTreeSet<&str> = tables.0.iter().flat_map(|(_, prices)| prices.region.keys()).map(String::as_str).collect();
         format!(
-            "there are no prices for {region:?} here, only for {}: write [region.{region}] into a file and name it with --prices",
-            known.join(" and ")
+            "there are no prices for {region:?} here, only for {}: write region.{region} = {{ endpoint-hour = \"0.01\", \
+             endpoint-gb = [{{ price = \"0.01\" }}] }} with its prices into a file, and name that with --prices",
+            known.into_iter().collect::<Vec<_>>().join(" and ")
         )
     })?;
+    let (zone, of_zone) = tables.find(|prices| prices.hosted_zone.as_ref()).ok_or("no table has a price of zones")?;
     let parts = |parts: Vec<(u64, Usd)>, unit: &str| {
         let part = |(count, price): &(u64, Usd)| {
             let unit = if *count == 1 { unit.trim_end_matches('s') } else { unit };
@@ -105,59 +108,94 @@ fn month(arguments: &Cost) -> Result<Month, String> {
         };
         if parts.is_empty() { format!("0 {unit}") } else { parts.iter().map(part).collect::<Vec<_>>().join(" + ") }
     };
-    let (zones, how_zones) = prices.hosted_zone.month.cost(*buckets);
+    let (zones, how_zones) = zone.month.cost(*buckets);
     let endpoint = here.endpoint_hour * *hours * *azs;
     let (data, how_data) = here.endpoint_gb.cost(*gb);
     let line = |what, how, amount: Usd, phzd: Usd| Line {
         what,
         how,
-        hosted_zones: amount.cents().to_string(),
-        phzd: phzd.cents().to_string(),
+        hosted_zones: amount.to_string(),
+        phzd: phzd.to_string(),
     };
     let total = |amounts: [Usd; 3]| amounts.into_iter().sum::<Usd>();
     let (with_zones, with_phzd) = (total([zones, endpoint, data]), total([Usd::default(), endpoint, data]));
     Ok(Month {
         currency: "USD",
         region: region.clone(),
-        prices_of: format!("{}, {}", prices.date, prices.sources),
+        prices_of: if of_zone == of_region { of_zone } else { format!("{of_region}, and for zones of {of_zone}") },
         lines: vec![
             line("hosted zones", parts(how_zones, "zones"), zones, Usd::default()),
-            line("interface endpoint", format!("{hours} h x {azs} AZ x {}", here.endpoint_hour), endpoint, endpoint),
+            line(
+                "interface endpoint",
+                format!("{} x {azs} AZ x {}", month_of(*hours), here.endpoint_hour),
+                endpoint,
+                endpoint,
+            ),
             line("data through it", parts(how_data, "GB"), data, data),
         ],
-        hosted_zones_total: with_zones.cents().to_string(),
-        phzd_total: with_phzd.cents().to_string(),
-        difference: (with_zones - with_phzd).cents().to_string(),
+        hosted_zones_total: with_zones.to_string(),
+        phzd_total: with_phzd.to_string(),
+        difference: (with_zones - with_phzd).to_string(),
     })
+}
+
+/// Tables of prices, each with what it is called; what one lacks the next may have.
+struct Tables(Vec<(String, Prices)>);
+
+fn tables(path: Option<&Path>) -> Result<Tables, String> {
+    let own = path.map(|path| {
+        let named = path.display();
+        let text = fs::read_to_string(path).map_err(|error| format!("{named} cannot be read: {error}"))?;
+        let prices = Prices::read(&text).map_err(|error| format!("{named}:{error}"))?;
+        Ok::<_, String>((Some(named.to_string()), prices))
+    });
+    let built_in = Prices::read(PRICES).map_err(|error| format!("the prices that phzd comes with: {error}"))?;
+    let all = own.transpose()?.into_iter().chain([(None, built_in)]);
+    let called = |(file, prices): (Option<String>, Prices)| {
+        let parts = [file, prices.date.clone(), prices.sources.clone()];
+        (parts.into_iter().flatten().collect::<Vec<_>>().join(", "), prices)
+    };
+    Ok(Tables(all.map(called).collect()))
+}
+
+impl Tables {
+    /// The first that there is, and what its table is called.
+    fn find<'a, T>(&'a self, what: impl Fn(&'a Prices) -> Option<&'a T>) -> Option<(&'a T, String)> {
+        self.0.iter().find_map(|(called, prices)| Some((what(prices)?, called.clone())))
+    }
+}
+
+/// Hours, as days where they are whole ones.
+fn month_of(hours: u64) -> String {
+    if hours.is_multiple_of(24) { format!("24 h x {}", hours / 24) } else { format!("{hours} h") }
+}
+
+/// The digits behind the point of an amount.
+fn decimals(amount: &str) -> usize {
+    amount.split_once('.').map_or(0, |(_, part)| part.len())
 }
 
 impl Month {
     fn words(&self) -> String {
-        let total = |what| Line {
-            what,
-            how: String::new(),
-            hosted_zones: self.hosted_zones_total.clone(),
-            phzd: self.phzd_total.clone(),
-        };
-        let head = Line {
-            what: "USD a month",
-            how: self.region.clone(),
-            hosted_zones: "hosted zones".into(),
-            phzd: "phzd".into(),
-        };
-        let total = total("together");
-        let lines: Vec<&Line> = std::iter::once(&head).chain(&self.lines).chain([&total]).collect();
-        let widest = |text: fn(&Line) -> &str| lines.iter().map(|line| text(line).len()).max().unwrap_or(0);
-        let widths = (
-            widest(|line| line.what),
-            widest(|line| &line.how),
-            widest(|line| &line.hosted_zones),
-            widest(|line| &line.phzd),
+        let total = ("together", "", &*self.hosted_zones_total, &*self.phzd_total);
+        let lines =
+            self.lines.iter().map(|line| (line.what, &*line.how, &*line.hosted_zones, &*line.phzd)).chain([total]);
+        // As many digits behind every point, so that the points stand below each other.
+        let digits = lines.clone().flat_map(|(_, _, one, other)| [one, other]).map(decimals).max().unwrap_or(0);
+        let padded = |amount: &str| format!("{amount}{}", "0".repeat(digits - decimals(amount)));
+        let head = ["USD a month".into(), self.region.clone(), "hosted zones".into(), "phzd".into()];
+        let rows = lines.map(|(what, how, one, other)| [what.into(), how.into(), padded(one), padded(other)]);
+        let rows: Vec<[String; 4]> = [head].into_iter().chain(rows).collect();
+        let widest = |column: fn(&[String; 4]) -> &str| rows.iter().map(|row| column(row).len()).max().unwrap_or(0);
+        let (a, b, c, d) = (
+            widest(|[what, ..]| what),
+            widest(|[_, how, ..]| how),
+            widest(|[_, _, one, _]| one),
+            widest(|[.., other]| other),
         );
         let mut text = String::new();
-        for Line { what, how, hosted_zones, phzd } in lines {
-            let (a, b, c, d) = widths;
-            text += &format!("{what:<a$}  {how:<b$}  {hosted_zones:>c$}  {phzd:>d$}\n");
+        for [what, how, one, other] in &rows {
+            text += &format!("{what:<a$}  {how:<b$}  {one:>c$}  {other:>d$}\n");
         }
         text += &format!(
             "\nphzd saves {} USD a month here. Prices of {}.\nNot in it: the hosts phzd runs on, S3 itself, queries (an alias to an \

@@ -7,17 +7,18 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::Error;
 
-/// Prices of one day.
+/// A table of prices. One of a file may lack what the one that phzd comes with has.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Prices {
-    /// The day.
-    pub date: String,
+    /// The day they were listed.
+    pub date: Option<String>,
     /// Where they are listed.
-    pub sources: String,
+    pub sources: Option<String>,
     /// Route 53.
-    pub hosted_zone: HostedZone,
+    pub hosted_zone: Option<HostedZone>,
     /// PrivateLink, by region.
+    #[serde(default)]
     pub region: BTreeMap<String, Region>,
 }
 
@@ -144,19 +145,12 @@ impl std::iter::Sum for Usd {
 }
 
 impl fmt::Display for Usd {
-    /// With two digits behind the point, more where a price has them; sums of many are rounded by [`Usd::cents`].
+    /// Exact, with at least two digits behind the point.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, part) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
         let part = format!("{part:09}");
         let shown = part.trim_end_matches('0');
         write!(f, "{whole}.{shown:0<2}")
-    }
-}
-
-impl Usd {
-    /// Rounded to whole cents, half a cent up.
-    pub fn cents(self) -> Self {
-        Self((self.0 + 5_000_000) / 10_000_000 * 10_000_000)
     }
 }
 
@@ -173,8 +167,7 @@ mod tests {
         assert_eq!(usd("0.014") * 720, usd("10.08"));
         assert_eq!((usd("0.1") * 3).to_string(), "0.30");
         assert_eq!(usd("0.014").to_string(), "0.014");
-        assert_eq!((usd("0.0015") * 3).cents().to_string(), "0.00");
-        assert_eq!(usd("0.005").cents().to_string(), "0.01");
+        assert_eq!((usd("0.0015") * 3).to_string(), "0.0045");
         assert_eq!(usd("1234").to_string(), "1234.00");
         for wrong in ["", ".5", "1,5", "-1", "1e3", "0.0000000001", "12345678901"] {
             assert!(wrong.parse::<Usd>().is_err(), "{wrong}");
@@ -184,7 +177,7 @@ mod tests {
     #[test]
     fn a_month_goes_through_the_tiers() {
         let prices = Prices::read(include_str!("prices.toml")).unwrap();
-        let zones = |count| prices.hosted_zone.month.cost(count).0;
+        let zones = |count| prices.hosted_zone.as_ref().unwrap().month.cost(count).0;
         assert_eq!([1, 25, 26, 40].map(zones), ["0.50", "12.50", "12.60", "14.00"].map(usd));
         let gb = &prices.region["us-east-1"].endpoint_gb;
         let pb = 1_048_576;
