@@ -3,6 +3,8 @@
 //! Programs read NO_PROXY in different ways. A name counts as exempt only if curl, botocore (the AWS CLI) and Go all think
 //! so.
 
+use std::collections::BTreeSet;
+
 use super::asking::list;
 use super::bucket::{Expected, View};
 use super::finding::Finding;
@@ -53,6 +55,11 @@ pub fn check(view: &View<'_>, host: &Host) -> Finding {
     }
     let mut entries: Vec<&str> = read.into_iter().flatten().take(1).collect();
     entries.extend(&names);
+    // Behind two dots, which mean nothing but to botocore, as `phzd no-proxy` has it.
+    let of_s3 = names.iter().filter_map(|name| host_of_s3(name));
+    let of_s3 = of_s3.filter(|host| !lower.or(upper).is_some_and(|list| exempts_for_python(list, host)));
+    let of_s3: BTreeSet<String> = of_s3.map(|host| format!("..{host}")).collect();
+    entries.extend(of_s3.iter().map(String::as_str));
     let entries = entries.join(",");
     let said = format!(
         "{} set while NO_PROXY lacks {}: the proxy resolves the name, and phzd is not asked",
