@@ -21,6 +21,9 @@ use crate::wire::Name;
 const ROWS: usize = 32;
 /// Places in each.
 const PLACES: usize = 4;
+/// Of so many queries for names without a place one challenges those who have one: to write a name down takes longer than to
+/// count, and where many are asked alike it changes nothing.
+const CHALLENGES: u64 = 8;
 /// Words of a name: 255 octets in wire form at most.
 const WORDS: usize = 32;
 /// How often a name withstands others at the most: so what was busy yesterday does not stay for good.
@@ -29,8 +32,10 @@ const MOST_VIGOUR: u64 = 1 << 16;
 /// Zones counted by name by one thread.
 #[derive(Debug)]
 pub struct Busiest {
-    rows: Box<[[Place; PLACES]; ROWS]>,
+    rows: Box<[Row; ROWS]>,
     rest: Asked,
+    /// Queries for those who have no place.
+    strangers: Count,
     /// Keyed: strangers choose among the names.
     hasher: RandomState,
 }
@@ -44,17 +49,25 @@ struct Asked {
     denied: Count,
 }
 
-/// A zone that is counted by name.
+/// A few places. What each query looks at stands together, in two lines of the processor's cache.
 #[derive(Debug, Default)]
-struct Place {
-    /// 0 while nobody has it.
-    hash: Count,
-    asked: Asked,
-    vigour: Count,
-    /// Odd while the name is written.
+#[repr(align(64))]
+struct Row {
+    /// Of the names; 0 where a place is empty.
+    hashes: [Count; PLACES],
+    /// How often each name withstands others.
+    vigour: [Count; PLACES],
+    asked: [Asked; PLACES],
+    names: [Label; PLACES],
+}
+
+/// A name that one thread writes and others read.
+#[derive(Debug, Default)]
+struct Label {
+    /// Odd while it is written.
     version: AtomicU64,
     length: AtomicU64,
-    name: [AtomicU64; WORDS],
+    words: [AtomicU64; WORDS],
 }
 
 /// How often each zone was asked, by all threads together.
@@ -68,8 +81,8 @@ pub struct Ranking {
 
 impl Default for Busiest {
     fn default() -> Self {
-        let rows = Box::new(std::array::from_fn(|_| Default::default()));
-        Self { rows, rest: Asked::default(), hasher: RandomState::default() }
+        let rows = Box::new(std::array::from_fn(|_| Row::default()));
+        Self { rows, rest: Asked::default(), strangers: Count::default(), hasher: RandomState::default() }
     }
 }
 
@@ -79,39 +92,45 @@ impl Busiest {
     pub fn add(&self, name: &[u8], denied: bool) {
         let hash = self.hasher.hash_one(name).max(1);
         let row = &self.rows[hash as usize % ROWS];
-        if let Some(place) = row.iter().find(|place| place.hash.value() == hash) {
-            place.vigour.set(place.vigour.value().saturating_add(1).min(MOST_VIGOUR));
-            return place.asked.add(denied);
+        if let Some(place) = row.hashes.iter().position(|there| there.value() == hash) {
+            row.asked[place].add(denied);
+            row.vigour[place].set((row.vigour[place].value() + 1).min(MOST_VIGOUR));
+            return;
         }
-        let Some(weakest) = row.iter().min_by_key(|place| place.vigour.value()) else { return };
-        match weakest.vigour.value() {
-            0 => self.settle(weakest, hash, name, denied),
-            vigour => {
-                weakest.vigour.set(vigour - 1);
+        if let Some(empty) = row.hashes.iter().position(|there| there.value() == 0) {
+            return self.settle(row, empty, (name, hash), denied);
+        }
+        self.strangers.add(1);
+        match row.weakest().filter(|_| self.strangers.value().is_multiple_of(CHALLENGES)) {
+            Some((place, 0)) => self.settle(row, place, (name, hash), denied),
+            Some((place, vigour)) => {
+                row.vigour[place].set(vigour - 1);
                 self.rest.add(denied);
             }
+            None => self.rest.add(denied),
         }
     }
 
     /// Gives a place to another zone.
-    fn settle(&self, place: &Place, hash: u64, name: &[u8], denied: bool) {
-        let version = place.version.load(Relaxed);
-        place.version.store(version.wrapping_add(1), Relaxed);
+    fn settle(&self, row: &Row, place: usize, (name, hash): (&[u8], u64), denied: bool) {
+        let (label, asked) = (&row.names[place], &row.asked[place]);
+        let version = label.version.load(Relaxed);
+        label.version.store(version.wrapping_add(1), Relaxed);
         fence(Release);
-        self.rest.allowed.add(place.asked.allowed.value());
-        self.rest.denied.add(place.asked.denied.value());
-        place.asked.allowed.set(0);
-        place.asked.denied.set(0);
-        place.length.store(name.len() as u64, Relaxed);
-        for (word, octets) in place.name.iter().zip(name.chunks(size_of::<u64>())) {
+        self.rest.allowed.add(asked.allowed.value());
+        self.rest.denied.add(asked.denied.value());
+        asked.allowed.set(0);
+        asked.denied.set(0);
+        label.length.store(name.len() as u64, Relaxed);
+        for (word, octets) in label.words.iter().zip(name.chunks(size_of::<u64>())) {
             let mut whole = [0; size_of::<u64>()];
             whole.iter_mut().zip(octets).for_each(|(octet, given)| *octet = *given);
             word.store(u64::from_le_bytes(whole), Relaxed);
         }
-        place.asked.add(denied);
-        place.hash.set(hash);
-        place.vigour.set(1);
-        place.version.store(version.wrapping_add(2), Release);
+        asked.add(denied);
+        row.hashes[place].set(hash);
+        row.vigour[place].set(1);
+        label.version.store(version.wrapping_add(2), Release);
     }
 }
 
@@ -125,17 +144,23 @@ impl Asked {
     }
 }
 
-impl Place {
-    /// Who has it, and what it has counted; `None` if nobody, or if that changes just now.
-    fn read(&self) -> Option<(Name, [u64; 2])> {
-        let version = self.version.load(Acquire);
-        if self.hash.value() == 0 || version % 2 == 1 {
+impl Row {
+    /// The place that is given up first, and how much it withstands.
+    fn weakest(&self) -> Option<(usize, u64)> {
+        self.vigour.iter().map(Count::value).enumerate().min_by_key(|(_, vigour)| *vigour)
+    }
+
+    /// Who has a place, and what was counted there; `None` if nobody, or if that changes just now.
+    fn read(&self, place: usize) -> Option<(Name, [u64; 2])> {
+        let label = &self.names[place];
+        let version = label.version.load(Acquire);
+        if self.hashes[place].value() == 0 || version % 2 == 1 {
             return None;
         }
-        let octets: Vec<u8> = self.name.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        let (length, asked) = (self.length.load(Relaxed) as usize, self.asked.value());
+        let octets: Vec<u8> = label.words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        let (length, asked) = (label.length.load(Relaxed) as usize, self.asked[place].value());
         fence(Acquire);
-        let same = self.version.load(Relaxed) == version;
+        let same = label.version.load(Relaxed) == version;
         let name = octets.get(..length).filter(|_| same).and_then(Name::from_wire)?;
         Some((name, asked))
     }
@@ -144,8 +169,8 @@ impl Place {
 impl Ranking {
     /// Adds what one thread has counted.
     pub fn add(&mut self, busiest: &Busiest) {
-        for place in busiest.rows.iter().flatten() {
-            if let Some((name, [allowed, denied])) = place.read() {
+        for (row, place) in busiest.rows.iter().flat_map(|row| (0..PLACES).map(move |place| (row, place))) {
+            if let Some((name, [allowed, denied])) = row.read(place) {
                 let sum = self.by_name.entry(name).or_default();
                 *sum = [sum[0] + allowed, sum[1] + denied];
             }
