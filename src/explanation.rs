@@ -42,6 +42,11 @@ pub struct Explanation {
     pub endpoints: Vec<Endpoint>,
     /// What is said.
     pub outcome: Said,
+    /// What the daemon keeps of the name that this comes to, of every type; `None` without a daemon.
+    pub cached: Option<Vec<CachedAnswer>>,
+    /// Endpoints whose addresses only the daemon knows, and on which the outcome depends: it is what is said while they are
+    /// not known.
+    pub unknown: Vec<String>,
 }
 
 /// What is said in the end.
@@ -60,6 +65,8 @@ pub enum Said {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reply {
+    /// Resolvers have said it, and it is kept.
+    pub from_cache: bool,
     /// Its response code.
     pub rcode: String,
     /// It exists and has nothing of this type (RFC 2308 section 2.2).
@@ -98,8 +105,6 @@ pub struct Forward {
     pub resolvers: Vec<Target>,
     /// Those that are asked when none of these lives.
     pub fallback: Vec<Target>,
-    /// What the daemon has of that name and type; `None` without a daemon.
-    pub cached: Option<Vec<CachedAnswer>>,
 }
 
 /// A resolver.
@@ -114,7 +119,7 @@ pub struct Target {
     pub usual_us: Option<u64>,
 }
 
-/// What a daemon knows beside its policy.
+/// How a daemon's endpoints and resolvers are.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// How its endpoints are.
@@ -123,46 +128,64 @@ pub struct Known {
     pub resolvers: Vec<Account>,
 }
 
-/// Explains what `client` is answered about `name` and `kind` by `policy`. `known` is what a daemon knows; `cached` gives
-/// what it has of a name.
+/// What a daemon knows beside its policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'d> {
+    /// How its endpoints and resolvers are.
+    pub known: &'d Known,
+    /// What it keeps.
+    pub upstream: &'d Upstream,
+}
+
+/// Explains what `client` is answered about `name` and `kind` by `policy`: by a daemon's, if it is one that is `running`.
 pub fn explain(
     policy: &Arc<Policy>,
     (name, kind): (&Name, u16),
     client: IpAddr,
-    known: Option<&Known>,
-    cached: impl Fn(&Name) -> Vec<CachedAnswer>,
+    running: Option<Running<'_>>,
     now: Instant,
 ) -> Explanation {
     let question = Question { name: name.clone(), kind, dnssec_ok: false, checking_disabled: false };
-    let config = &policy.facts().config;
-    let (said, passed) = match respond(policy, &question, client, now) {
+    let (config, known) = (&policy.facts().config, running.map(|running| running.known));
+    let (mut outcome, passed) = match respond(policy, &question, client, running, now) {
         Heard::Reply(message) => {
-            let said = Reply::read(&message, &question);
-            (Said::Reply(said.0), said.1)
+            let (reply, passed) = Reply::read(&message, &question);
+            (Said::Reply(reply), passed)
         }
         Heard::Nothing => (Said::Nothing, Vec::new()),
-        Heard::Forward(pending) => {
-            let forward = Forward::new(&pending, known, &cached);
-            (Said::Forward(forward), pending.passed().cloned().collect())
-        }
+        Heard::Forward(pending) => (Said::Forward(Forward::new(&pending, known)), pending.passed().cloned().collect()),
     };
-    let who = Who::new(policy, client);
-    let (mut steps, mut used) = (Vec::new(), Vec::new());
+    let (mut steps, mut used, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(identified) = policy.clients().identify(client) {
         let present = policy.endpoints().present();
-        // Behind a forwarded name stand others, which resolvers know.
         for name in std::iter::once(name).chain(&passed) {
-            let (step, endpoint) = Step::new(policy, name, (client, identified), &present);
-            let ends = step.route.is_some();
+            let (step, endpoints) = Step::new(policy, name, (client, identified), &present);
             steps.push(step);
-            used.extend(endpoint.filter(|endpoint| !used.contains(endpoint)));
-            if ends {
-                break;
-            }
+            used.extend(endpoints.has.filter(|endpoint| !used.contains(endpoint)));
+            unknown.extend(endpoints.has.into_iter().chain(endpoints.away));
         }
     }
-    let endpoints = used.into_iter().filter_map(|index| Endpoint::new(config, index, known)).collect();
-    Explanation { name: name.to_string(), r#type: presentation::kind(kind), who, steps, endpoints, outcome: said }
+    if let Said::Reply(reply) = &mut outcome {
+        reply.from_cache = steps.iter().any(|step| step.route.is_some());
+    }
+    let learned = |index: &usize| {
+        let endpoint =
+            config.endpoints.get(*index).filter(|endpoint| matches!(endpoint.addresses, Addresses::Learned(_)));
+        endpoint.filter(|_| known.is_none()).map(|endpoint| endpoint.name.clone())
+    };
+    let last = passed.last().unwrap_or(name);
+    Explanation {
+        name: name.to_string(),
+        r#type: presentation::kind(kind),
+        who: Who::new(policy, client),
+        steps,
+        endpoints: used.iter().filter_map(|index| Endpoint::new(config, *index, known)).collect(),
+        outcome,
+        cached: running.map(|running| {
+            running.upstream.cache().of_name(last).iter().map(|listed| CachedAnswer::new(listed, now)).collect()
+        }),
+        unknown: unknown.iter().filter_map(learned).collect(),
+    }
 }
 
 /// What the responder does.
@@ -172,22 +195,37 @@ enum Heard {
     Forward(Pending),
 }
 
-/// Has the responder answer the question of `client`, from an empty cache.
-fn respond(policy: &Arc<Policy>, question: &Question, client: IpAddr, now: Instant) -> Heard {
-    let mut nothing_kept = policy.facts().config.clone();
-    nothing_kept.cache.bytes = 0;
-    let mut responder = Responder::aside(Arc::clone(policy), Upstream::new(&nothing_kept));
+/// Has the responder answer the question of `client`, from what a daemon keeps if one is running.
+fn respond(
+    policy: &Arc<Policy>,
+    question: &Question,
+    client: IpAddr,
+    running: Option<Running<'_>>,
+    now: Instant,
+) -> Heard {
     let query = question.message(0, question.name.as_wire(), true);
-    let mut out = vec![0; MAX_TCP];
     // Any port but 0; nothing is sent there.
     let client = SocketAddr::new(client, 1);
-    match responder.enter().respond(&query, client, Transport::Tcp, now, &mut out) {
-        Outcome::Drop => Heard::Nothing,
-        Outcome::Reply(length) => {
-            out.truncate(length);
-            Heard::Reply(out)
+    let mut names = vec![question.name.clone()];
+    loop {
+        let upstream = match running {
+            Some(running) => running.upstream.copy_of(&names, now),
+            None => Upstream::new(&policy.facts().config).copy_of(&[], now),
+        };
+        let mut responder = Responder::aside(Arc::clone(policy), upstream);
+        let mut out = vec![0; MAX_TCP];
+        match responder.enter().respond(&query, client, Transport::Tcp, now, &mut out) {
+            Outcome::Drop => return Heard::Nothing,
+            Outcome::Reply(length) => {
+                out.truncate(length);
+                return Heard::Reply(out);
+            }
+            // What a zone's CNAME leads to may be kept, too.
+            Outcome::Forward(pending) if running.is_some() && !names.contains(&pending.question.name) => {
+                names.push(pending.question.name);
+            }
+            Outcome::Forward(pending) => return Heard::Forward(pending),
         }
-        Outcome::Forward(pending) => Heard::Forward(pending),
     }
 }
 
@@ -201,6 +239,7 @@ impl Reply {
         let errors = answer.map_or(&[][..], |answer| answer.errors());
         let passed = answer.map_or(&[][..], |answer| answer.aliases()).iter().map(|alias| alias.target.clone());
         let reply = Self {
+            from_cache: false,
             nodata: code == rcode::NOERROR && sections.answer.is_empty(),
             rcode: rcode::mnemonic(code),
             answer: sections.answer,
@@ -240,7 +279,7 @@ impl Endpoint {
 }
 
 impl Forward {
-    fn new(pending: &Pending, known: Option<&Known>, cached: impl Fn(&Name) -> Vec<CachedAnswer>) -> Self {
+    fn new(pending: &Pending, known: Option<&Known>) -> Self {
         let (question, route) = (&pending.question, &pending.route);
         let targets = |route: &Route| -> Vec<Target> {
             let target = |hop: &crate::upstream::Hop| {
@@ -248,23 +287,16 @@ impl Forward {
                 let account = accounts.into_iter().find(|account| account.resolver == hop.address());
                 Target {
                     resolver: hop.target.to_string(),
-                    standing: account.map(|account| account.standing.word().to_owned()),
+                    standing: account.map(|account| account.words().to_owned()),
                     usual_us: account.and_then(|account| account.usual_us),
                 }
             };
             route.hops().iter().map(target).collect()
         };
-        let kind = presentation::kind(question.kind);
-        let resolvers = targets(route);
-        let of_these = |answer: &CachedAnswer| {
-            answer.r#type == kind && answer.resolvers.iter().eq(resolvers.iter().map(|target| &target.resolver))
-        };
-        let cached = known.map(|_| cached(&question.name).into_iter().filter(of_these).collect());
         Self {
             name: question.name.to_string(),
+            resolvers: targets(route),
             fallback: route.fallback().map(|route| targets(route)).unwrap_or_default(),
-            resolvers,
-            cached,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Apart from the rooms that it looks into, which know nothing of being looked at, and from whoever shows it: metrics,
 //! the control socket, a program that embeds the library. All of it can be had as JSON and read back.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,6 @@ use crate::wire::query::rcode;
 use crate::wire::reply::Outcome;
 use crate::wire::{Placement, presentation};
 
-/// Zones that are told by name: enough for a person to look at, and few enough for a database of time series.
-const MOST_ZONES: usize = 50;
-
 /// A resolver at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,7 +27,8 @@ pub struct Observation {
     pub queries: Vec<Queries>,
     /// Replies by response code, without codes that were never sent.
     pub replies: Vec<Replies>,
-    /// The zones that decided most queries, busiest first; the others together, at the end, if there are any.
+    /// Zones that are or once were among the fifty busiest, busiest first, a thousand at most; the others together, at the
+    /// end, if there are any.
     pub zones: Vec<ZoneQueries>,
     /// How long replies took that needed nobody else: from when a batch of queries was there to when its replies had left.
     pub at_once: Times,
@@ -40,7 +38,7 @@ pub struct Observation {
     pub forwarding: Forwarding,
     /// What is kept of what resolvers said.
     pub cache: Cache,
-    /// Every resolver that was asked anything.
+    /// Every resolver of the configuration that was asked anything.
     pub resolvers: Vec<Account>,
     /// Every endpoint.
     pub endpoints: Vec<Look>,
@@ -93,6 +91,8 @@ pub struct Forwarding {
     pub joined: u64,
     /// Queries told SERVFAIL because too many waited.
     pub turned_away: u64,
+    /// Questions that had to wait for a packet.
+    pub queued: u64,
     /// Queries whose time was over before there was an answer.
     pub expired: u64,
     /// Popular answers asked for again before their time was over.
@@ -137,6 +137,8 @@ pub struct CachedAnswer {
     pub r#type: String,
     /// Asked with DO set.
     pub dnssec_ok: bool,
+    /// Asked with CD set.
+    pub checking_disabled: bool,
     /// Those whose answer it is, one of them.
     pub resolvers: Vec<String>,
     /// Its response code.
@@ -169,16 +171,21 @@ pub enum CachedKind {
 
 impl Observation {
     /// What there is to see at `now`.
-    pub(crate) fn new(sums: Sums, upstream: &Upstream, endpoints: Vec<Look>, now: Instant) -> Self {
+    pub(crate) fn new(
+        sums: Sums,
+        upstream: &Upstream,
+        resolvers: Vec<Account>,
+        endpoints: Vec<Look>,
+        now: Instant,
+    ) -> Self {
         let queries = sums.queries.into_iter().map(|((subnet, outcome, transport), count)| Queries {
             subnet,
             outcome,
             transport: transport.into(),
             count,
         });
-        let (busiest, rest) = sums.zones.top(MOST_ZONES);
-        let named = busiest.into_iter().map(|(name, asked)| (name.to_string(), asked));
-        let rest = (rest != [0, 0]).then(|| (OTHER.to_owned(), rest));
+        let named = sums.zones.into_iter().map(|(name, asked)| (name.to_string(), asked));
+        let rest = (sums.other_zones != [0, 0]).then(|| (OTHER.to_owned(), sums.other_zones));
         let zone = |(zone, [private, denied]): (String, [u64; 2])| ZoneQueries { zone, private, denied };
         let cache = upstream.cache();
         Self {
@@ -195,7 +202,7 @@ impl Observation {
                 limit_bytes: cache.limit() as u64,
                 evicted: cache.evicted(),
             },
-            resolvers: upstream.ledger.accounts(),
+            resolvers,
             endpoints,
         }
     }
@@ -210,6 +217,7 @@ impl Forwarding {
             waiting_limit_of_one_client: MAX_WAITING_OF_ONE as u64,
             joined: counts.joined.value(),
             turned_away: counts.turned_away.value(),
+            queued: counts.queued.value(),
             expired: counts.expired.value(),
             renewals: counts.renewals.value(),
             forgeries: counts.forgeries.value(),
@@ -218,15 +226,17 @@ impl Forwarding {
     }
 }
 
-impl From<&Listed> for CachedAnswer {
-    fn from(listed: &Listed) -> Self {
-        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs_f64().ceil() as u64);
-        let age = u32::try_from(listed.age.as_secs()).unwrap_or(u32::MAX);
-        let place = Placement { age, ..Placement::FRESH };
+impl CachedAnswer {
+    /// What is kept, as it is at `now`.
+    pub(crate) fn new(listed: &Listed, now: Instant) -> Self {
+        let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64().ceil() as u64;
+        let age = now.saturating_duration_since(listed.stored).as_secs();
+        let place = Placement { age: u32::try_from(age).unwrap_or(u32::MAX), ..Placement::FRESH };
         Self {
             name: listed.question.name.to_string(),
             r#type: presentation::kind(listed.question.kind),
             dnssec_ok: listed.question.dnssec_ok,
+            checking_disabled: listed.question.checking_disabled,
             resolvers: listed.route.hops().iter().map(|hop| hop.target.to_string()).collect(),
             rcode: rcode::mnemonic(listed.answer.rcode()),
             kind: match listed.outcome {
@@ -234,9 +244,9 @@ impl From<&Listed> for CachedAnswer {
                 Outcome::Negative => CachedKind::Negative,
                 Outcome::Failure => CachedKind::Failure,
             },
-            age: listed.age.as_secs(),
-            left: seconds(listed.left),
-            troubled: seconds(listed.troubled),
+            age,
+            left: left(listed.expires),
+            troubled: listed.troubled.as_ref().map_or(0, |(until, _)| left(*until)),
             bytes: listed.bytes as u64,
             records: presentation::records(&listed.question, &listed.answer, place),
         }

@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 use crate::config::{Config, LogTo};
 use crate::endpoint::keeper::Keeper;
 use crate::endpoint::watch::Look;
-use crate::explanation::{Explanation, Known, explain};
+use crate::explanation::{Explanation, Known, Running, explain};
 use crate::metrics::{Registry, Totals};
 use crate::observation::{CachedAnswer, Observation};
 use crate::policy::Policy;
 use crate::query_log::{QueryLog, writer};
 use crate::responder::{Hall, Outcome, Responder};
 use crate::upstream::exchange::Exchange;
+use crate::upstream::ledger::Account;
 use crate::upstream::store::Store;
 use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
@@ -162,7 +163,18 @@ impl Resolver {
 
     /// All that can be known of it at this moment.
     pub fn observe(&self) -> Observation {
-        Observation::new(self.registry.sums(), &self.upstream, self.keeper.look(), Instant::now())
+        Observation::new(self.registry.sums(), &self.upstream, self.accounts(), self.keeper.look(), Instant::now())
+    }
+
+    /// How the resolvers fare that the policy has: those it once had are nobody's concern.
+    fn accounts(&self) -> Vec<Account> {
+        let policy = self.policy.load();
+        let mut accounts = self.upstream.ledger.accounts();
+        accounts.retain(|account| policy.routes().flat_map(|route| route.addresses()).any(|it| it == account.resolver));
+        for account in &mut accounts {
+            account.forwards_to_us = self.upstream.loops.is_looping(account.resolver);
+        }
+        accounts
     }
 
     /// How every endpoint is, in the order of the configuration.
@@ -172,9 +184,10 @@ impl Resolver {
 
     /// Why `client` is answered as it is about `name` and the type `kind`. Nothing is sent, counted or kept for that.
     pub fn explain(&self, name: &Name, kind: u16, client: IpAddr) -> Explanation {
-        let known = Known { endpoints: self.keeper.look(), resolvers: self.upstream.ledger.accounts() };
+        let known = Known { endpoints: self.keeper.look(), resolvers: self.accounts() };
         let policy = self.policy.load_full();
-        explain(&policy, (name, kind), client, Some(&known), |name| self.cached(name), Instant::now())
+        let running = Running { known: &known, upstream: &self.upstream };
+        explain(&policy, (name, kind), client, Some(running), Instant::now())
     }
 
     /// Forgets what is cached of `name`, and of all names below it if `below` says so; returns how many answers that was.
@@ -184,8 +197,8 @@ impl Resolver {
 
     /// What is cached of exactly this name.
     pub fn cached(&self, name: &Name) -> Vec<CachedAnswer> {
-        let listed = self.upstream.cache().of_name(name, Instant::now());
-        listed.iter().map(CachedAnswer::from).collect()
+        let now = Instant::now();
+        self.upstream.cache().of_name(name).iter().map(|listed| CachedAnswer::new(listed, now)).collect()
     }
 
     /// Learns this host's own address in the VPC, if the configuration does not state it and it is not known yet. That
@@ -250,7 +263,7 @@ pub fn explain_for(config: &Config, name: &Name, kind: u16, client: IpAddr) -> E
     let policy = Arc::new(Policy::new(config));
     // As at the start; where it is not found out, the explanation says that it is not known.
     let _ = learn_self(&policy);
-    explain(&policy, (name, kind), client, None, |_| Vec::new(), Instant::now())
+    explain(&policy, (name, kind), client, None, Instant::now())
 }
 
 /// Tells `policy` this host's own address, if it wants to know: the source address that the kernel chooses towards the

@@ -254,7 +254,7 @@ impl Hall<'_> {
         let account = Account::new(pending.client, pending.transport, pending.since);
         account.met(Fate::Forwarded);
         let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
-        self.returned(&account, &query, false, pending.since);
+        self.turned_away(&account, &query);
         written.map_or(0, NonZeroUsize::get)
     }
 

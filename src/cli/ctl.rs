@@ -69,6 +69,10 @@ enum What {
 /// Does what the arguments say.
 pub fn ctl(ctl: &Ctl) -> ExitCode {
     let socket = ctl.socket.clone().unwrap_or_else(|| socket_of(&ctl.config));
+    if socket.as_os_str().is_empty() {
+        super::say(&"phzd: server.control is \"\", so this daemon has no control socket");
+        return ExitCode::FAILURE;
+    }
     let desk = Desk { socket: &socket, json: ctl.json };
     let done = match &ctl.what {
         What::Status => desk.show::<Status>("/status", &[], ToString::to_string),

@@ -45,14 +45,23 @@ pub struct Candidate {
     pub why: String,
 }
 
+/// Endpoints that a decision depends on, by their index in the configuration.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Endpoints {
+    /// The one that the name is an alias to.
+    pub has: Option<usize>,
+    /// One whose bucket is passed by because it is down or not known.
+    pub away: Option<usize>,
+}
+
 impl Step {
-    /// What `policy` decides about `name`; the endpoint that the name is an alias to.
+    /// What `policy` decides about `name`, and the endpoints that has to do with.
     pub(super) fn new(
         policy: &Policy,
         name: &Name,
         (address, client): (IpAddr, Client),
         present: &Present,
-    ) -> (Self, Option<usize>) {
+    ) -> (Self, Endpoints) {
         let config = &policy.facts().config;
         let mut seen = Vec::new();
         let decision = policy.decide_before(name.as_ref(), client, present, |holder, apex, verdict| {
@@ -80,7 +89,13 @@ impl Step {
                 (None, Some(rule.map_or(String::new(), |rule| rule.domain.to_string())), None)
             }
         };
-        (Self { name: name.to_string(), candidates, has, route }, endpoint)
+        let bucket = |holder: &Holder| match holder {
+            Holder::Zone(index) => config.buckets.get(*index as usize).map(|bucket| bucket.endpoint),
+            Holder::Rule(_) => None,
+        };
+        let mut passed_by = seen.iter().filter(|(.., verdict)| *verdict == Verdict::Leaves(Leaves::Away));
+        let away = passed_by.find_map(|(holder, ..)| bucket(holder));
+        (Self { name: name.to_string(), candidates, has, route }, Endpoints { has: endpoint, away })
     }
 }
 

@@ -179,6 +179,11 @@ impl Ranking {
         self.rest = [self.rest[0] + allowed, self.rest[1] + denied];
     }
 
+    /// All decisions of zones together.
+    pub fn all(&self) -> [u64; 2] {
+        self.by_name.values().fold(self.rest, |sum, asked| [sum[0] + asked[0], sum[1] + asked[1]])
+    }
+
     /// The `most` busiest by name, busiest first; the others with the rest.
     pub fn top(self, most: usize) -> (Vec<(Name, [u64; 2])>, [u64; 2]) {
         let mut names: Vec<_> = self.by_name.into_iter().collect();

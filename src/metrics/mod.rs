@@ -6,6 +6,7 @@
 mod busiest;
 mod fate;
 mod histogram;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +16,9 @@ pub use busiest::{Busiest, Ranking};
 pub use fate::{Fate, Fates, SubnetId};
 pub use histogram::{Histogram, Times};
 
-use crate::wire::Transport;
 use crate::wire::query::rcode;
+use crate::wire::{Name, Transport};
+use shown::Shown;
 
 /// One count of one thread, which other threads may read.
 #[derive(Debug, Default)]
@@ -164,8 +166,10 @@ pub struct Sums {
     pub at_once: Times,
     /// What had to be asked for.
     pub forwards: Times,
-    /// Who decided.
-    pub zones: Ranking,
+    /// Who decided, by name.
+    pub zones: Vec<(Name, [u64; 2])>,
+    /// Decisions of all other zones together.
+    pub other_zones: [u64; 2],
 }
 
 /// What clients in no subnet are counted under.
@@ -177,14 +181,15 @@ pub const OTHER: &str = "(other)";
 #[derive(Debug, Clone, Default)]
 pub struct Registry(Arc<Mutex<Book>>);
 
-/// Who counts, and what those counted who are gone.
+/// Who counts.
 #[derive(Debug, Default)]
 struct Book {
+    /// Accounts, also of those who are gone: the next goes on with one.
     counting: Vec<Arc<Counts>>,
-    /// Accounts that were closed, added up.
-    gone: Ledger,
     /// Every subnet that a policy ever named, in the order of [`SubnetId::nth`].
     subnets: Vec<String>,
+    /// Zones that were ever told by name.
+    shown: Shown,
 }
 
 /// Sums without names.
@@ -237,20 +242,8 @@ impl Ledger {
 }
 
 impl Book {
-    /// Closes the accounts of those who are gone: embedders may clone a resolver for each query.
-    fn close_accounts(&mut self) {
-        let Self { counting, gone, .. } = self;
-        counting.retain_mut(|counts| match Arc::get_mut(counts) {
-            Some(counts) => {
-                gone.add(counts);
-                false
-            }
-            None => true,
-        });
-    }
-
     fn ledger(&self) -> Ledger {
-        let mut ledger = self.gone.clone();
+        let mut ledger = Ledger::default();
         self.counting.iter().for_each(|counts| ledger.add(counts));
         ledger
     }
@@ -265,11 +258,15 @@ impl Book {
 }
 
 impl Registry {
-    /// Counts for one more thread.
+    /// Counts for one more thread: those of one who is gone, where there is one, since embedders may clone a resolver for
+    /// each query.
     pub fn register(&self) -> Arc<Counts> {
-        let counts = Arc::new(Counts::default());
         let mut book = self.book();
-        book.close_accounts();
+        if let Some(left) = book.counting.iter_mut().find_map(|counts| Arc::get_mut(counts).is_some().then_some(counts))
+        {
+            return Arc::clone(left);
+        }
+        let counts = Arc::new(Counts::default());
         book.counting.push(Arc::clone(&counts));
         counts
     }
@@ -304,10 +301,9 @@ impl Registry {
 
     /// All sums, with names.
     pub fn sums(&self) -> Sums {
-        let (ledger, book) = {
-            let book = self.book();
-            (book.ledger(), book)
-        };
+        let mut book = self.book();
+        let ledger = book.ledger();
+        let (zones, other_zones) = book.shown.next(ledger.zones);
         let of = |transport| if transport == Transport::Udp { "udp" } else { "tcp" };
         let names = Fates::default();
         let counted = names.all().zip(&ledger.fates).filter(|(_, count)| **count > 0);
@@ -322,7 +318,8 @@ impl Registry {
             replies: replies.map(|(code, count)| (Replies::name(code), count)).collect(),
             at_once: ledger.at_once,
             forwards: ledger.forwards,
-            zones: ledger.zones,
+            zones,
+            other_zones,
         }
     }
 

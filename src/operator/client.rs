@@ -43,11 +43,17 @@ impl fmt::Display for CannotAsk {
                     ErrorKind::PermissionDenied => {
                         write!(f, "this user may not use the control socket {path}: be root, or phzd's own user")
                     }
+                    ErrorKind::TimedOut => {
+                        write!(f, "phzd has not answered yet; `phzd ctl status` says what has come of it")
+                    }
                     _ => write!(f, "cannot ask phzd over the control socket {path}: {error}"),
                 }
             }
             Self::Refused(said) => f.write_str(said),
-            Self::Reply(error) => write!(f, "phzd's reply cannot be read, it may be of another version: {error}"),
+            Self::Reply(error) => write!(
+                f,
+                "phzd's reply cannot be read, it may be of another version, or too many may be asking: {error}"
+            ),
         }
     }
 }

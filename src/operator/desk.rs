@@ -28,11 +28,13 @@ pub struct Desk {
     /// What the kernel dropped.
     pub drops: Drops,
     started: SystemTime,
-    policy: Mutex<Loaded>,
+    loaded: Mutex<Loaded>,
+    /// Held over a reload, so that two at one time come one after the other.
+    reloading: Mutex<()>,
 }
 
 /// What became of reading the configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// When it was last read with success.
     pub at: SystemTime,
@@ -51,8 +53,9 @@ impl Desk {
     pub fn new(resolver: Arc<Resolver>, path: PathBuf, config: &Config, listen: Vec<SocketAddr>, drops: Drops) -> Self {
         let started = SystemTime::now();
         let stale_allowed = !config.upstream.stale.is_zero();
-        let policy = Mutex::new(Loaded { at: started, error: None, good: 0, bad: 0, stale_allowed });
-        Self { resolver, path, settings: config.server.clone(), listen, drops, started, policy }
+        let loaded = Mutex::new(Loaded { at: started, error: None, good: 0, bad: 0, stale_allowed });
+        let (settings, reloading) = (config.server.clone(), Mutex::new(()));
+        Self { resolver, path, settings, listen, drops, started, loaded, reloading }
     }
 
     /// When the daemon began to serve.
@@ -60,9 +63,13 @@ impl Desk {
         self.started
     }
 
-    /// What became of reading the configuration. A reload holds it.
-    pub fn loaded(&self) -> MutexGuard<'_, Loaded> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What became of reading the configuration.
+    pub fn loaded(&self) -> Loaded {
+        self.latest().clone()
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the configuration again; one with a mistake leaves the old policy serving. Reloads that are asked for at one
@@ -71,7 +78,7 @@ impl Desk {
     /// # Errors
     /// Every mistake.
     pub fn reload(&self) -> Result<Problems, Problems> {
-        let mut loaded = self.loaded();
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         match Config::load(&self.path) {
             Ok((config, warnings)) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -80,6 +87,7 @@ impl Desk {
                     warn!("changes in [server] other than `clients` take effect when phzd is started again");
                 }
                 let stale_allowed = !config.upstream.stale.is_zero();
+                let mut loaded = self.latest();
                 *loaded = Loaded {
                     at: SystemTime::now(),
                     error: None,
@@ -92,6 +100,7 @@ impl Desk {
             }
             Err(problems) => {
                 error!("not reloaded, the old policy goes on serving:\n{problems}");
+                let mut loaded = self.latest();
                 (loaded.error, loaded.bad) = (Some(problems.to_string()), loaded.bad + 1);
                 Err(problems)
             }

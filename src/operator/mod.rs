@@ -14,7 +14,7 @@ mod web;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -36,8 +36,8 @@ const OWNER_ONLY: u32 = 0o600;
 #[derive(Debug)]
 pub struct Operator {
     _stop: oneshot::Sender<()>,
-    /// The control socket, to be removed.
-    socket: Option<PathBuf>,
+    /// The control socket, to be removed, and its inode: by then another may stand there.
+    socket: Option<(PathBuf, u64)>,
 }
 
 impl Operator {
@@ -54,6 +54,7 @@ impl Operator {
             opened.inspect_err(|error| error!("no control socket at {}: {error}", path.display())).ok()
         });
         let socket = control.as_ref().and(desk.settings.control.clone());
+        let socket = socket.and_then(|path| inode(&path).map(|inode| (path, inode)));
         drop(inside);
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("operator".into()).spawn(move || {
@@ -71,7 +72,11 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.socket.iter().for_each(|path| drop(fs::remove_file(path)));
+        if let Some((path, own)) = &self.socket
+            && inode(path) == Some(*own)
+        {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -126,10 +131,21 @@ fn http_listener(address: SocketAddr) -> Option<TcpListener> {
     }
 }
 
+/// What stands at `path`, by its number in the file system.
+fn inode(path: &Path) -> Option<u64> {
+    path.symlink_metadata().ok().map(|there| there.ino())
+}
+
 /// The control socket at `path`, in a folder that is made if it is missing.
 fn control_listener(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         fs::create_dir(folder)?;
+    }
+    if path.symlink_metadata().is_ok_and(|there| !there.file_type().is_socket()) {
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            "there is a file, which is no socket; see server.control",
+        ));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(io::Error::new(ErrorKind::AddrInUse, "another phzd has it; see server.control")),

@@ -61,7 +61,7 @@ impl Resolver {
     pub fn all(observation: &Observation) -> Vec<Self> {
         let short = |account: &phzd::upstream::ledger::Account| Self {
             resolver: account.resolver,
-            standing: account.standing.word().into(),
+            standing: account.words().into(),
             usual_us: account.usual_us,
         };
         observation.resolvers.iter().map(short).collect()

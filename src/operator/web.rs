@@ -24,8 +24,8 @@ use tokio::time::{sleep, timeout};
 const CONNECTIONS: usize = 64;
 /// How long a request's head may take to arrive, and a connection be idle.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection is kept, however busy; a scraper makes another.
-const LIFETIME: Duration = Duration::from_secs(300);
+/// How long a connection is kept, however busy, or slow to take what it asked for; a scraper makes another.
+const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a reply may take to be taken once the connection's time is over.
 const LAST_REPLY: Duration = Duration::from_secs(10);
 /// Octets of a request's head.

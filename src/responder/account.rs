@@ -65,6 +65,12 @@ impl Hall<'_> {
         self.note(account, Some(query), Some(took));
     }
 
+    /// A query is at its end that found no place to wait; that it came was counted.
+    pub(super) fn turned_away(&self, account: &Account, query: &Query<'_>) {
+        self.count_reply(account);
+        self.note(account, Some(query), None);
+    }
+
     /// Counts a query that came.
     pub(super) fn count(&self, account: &Account) {
         self.counts.fates.of(account.subnet.get(), account.fate(), account.transport).add(1);

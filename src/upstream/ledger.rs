@@ -50,6 +50,8 @@ pub struct Conduct {
 pub struct Forwarding {
     /// Questions that were on their way already when they were asked once more.
     pub joined: Count,
+    /// Questions that had to wait for a packet.
+    pub queued: Count,
     /// Those who waited and were told SERVFAIL because too many did.
     pub turned_away: Count,
     /// Those whose time was over before there was an answer.
@@ -68,6 +70,8 @@ pub struct Account {
     pub resolver: SocketAddr,
     /// How it stands beside others.
     pub standing: Standing,
+    /// It sends our own queries back to us, and is left unused until the next reload.
+    pub forwards_to_us: bool,
     /// Smoothed time to answer, in microseconds, if it ever answered.
     pub usual_us: Option<u64>,
     /// See [`Conduct::queries`], ...
@@ -88,6 +92,18 @@ pub struct Account {
     pub unusable: u64,
     /// ... and [`Conduct::latency`].
     pub latency: Times,
+}
+
+impl Account {
+    /// Whether questions go to it.
+    pub fn is_up(&self) -> bool {
+        self.standing != Standing::Down && !self.forwards_to_us
+    }
+
+    /// How it stands, in words.
+    pub fn words(&self) -> &'static str {
+        if self.forwards_to_us { "unused: it forwards to phzd" } else { self.standing.word() }
+    }
 }
 
 impl Ledger {
@@ -125,6 +141,7 @@ impl Conduct {
         Account {
             resolver,
             standing: standing.unwrap_or(Standing::Well),
+            forwards_to_us: false,
             usual_us: Some(self.usual.value()).filter(|usual| *usual > 0),
             queries: self.queries.value(),
             retransmissions: self.retransmissions.value(),

@@ -27,9 +27,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::wire::reply::{Outcome, Received};
-use crate::wire::{Answer, Asked, Question};
+use crate::wire::{Answer, Asked, Name, Question};
 use budget::Budget;
 pub use cache::Hit;
+use cache::kept::Kept;
+use cache::listed::Listed;
 use cache::{Cache, Stale};
 use ledger::Ledger;
 use loops::Loops;
@@ -40,6 +42,9 @@ pub use route::{Hop, Route};
 /// How long an answer that there is nothing may be served stale: what was not there may be there now, and a name that
 /// does not exist is found out at once by whoever needs it.
 const STALE_NEGATIVE: Duration = Duration::from_secs(600);
+
+/// Memory of a cache that a few answers are copied into, so large that the longest finds room in a part of it.
+const COPY: usize = 4 << 20;
 
 /// What the hot path and the forwarder share. It outlives every policy.
 #[derive(Debug)]
@@ -142,6 +147,34 @@ impl Upstream {
         let last = failure.errors().iter().any(|error| is_last_word(error.code));
         let kept = self.cache.fail(route, question, (Arc::clone(&failure), last), self.staleness(), now);
         kept.unwrap_or_else(|| Hit::fresh(failure))
+    }
+
+    /// One that has what this one keeps of `names`, and nothing else: what would be answered from it is looked at.
+    pub fn copy_of(&self, names: &[Name], now: Instant) -> Self {
+        let copy = Self {
+            cache: Cache::new(COPY),
+            loops: Loops::default(),
+            budget: Budget::new(0).into(),
+            ledger: Arc::default(),
+            min_ttl: self.min_ttl.load(Relaxed).into(),
+            max_ttl: self.max_ttl.load(Relaxed).into(),
+            max_negative_ttl: self.max_negative_ttl.load(Relaxed).into(),
+            stale: self.stale.load(Relaxed).into(),
+            case_randomisation: self.case_randomisation.load(Relaxed).into(),
+            waiting: AtomicUsize::default(),
+            renewals: Renewals::default(),
+        };
+        for listed in names.iter().flat_map(|name| self.cache.of_name(name)) {
+            let Listed { route, question, answer, outcome, stored, expires, troubled, .. } = listed;
+            let kept = Kept { route, question, answer, outcome, stored, expires, main: true, uses: 0 };
+            copy.cache.put_back(kept.clone());
+            if let Some((_, failure)) = troubled.filter(|(until, _)| *until > now) {
+                let last = failure.is_some();
+                let failure = failure.unwrap_or_else(|| Arc::clone(&kept.answer));
+                copy.cache.fail(&kept.route, &kept.question, (failure, last), copy.staleness(), now);
+            }
+        }
+        copy
     }
 
     /// The cache, to look at.

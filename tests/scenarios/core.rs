@@ -150,14 +150,15 @@ impl Stage for Core {
     fn ask(&mut self, query: &Query) -> Told<()> {
         let transport = if query.is_tcp() { Transport::Tcp } else { Transport::Udp };
         let mut out = vec![0; 65_535];
-        let before = self.registry.totals();
+        let before = self.registry.totals().refused;
         let outcome = self.responder.enter().respond(&query.packet, query.client, transport, self.now, &mut out);
         let done = match &outcome {
             Outcome::Drop => Done::Dropped,
             Outcome::Reply(length) => Done::Replied(&out[..*length]),
             Outcome::Forward(pending) => Done::Forwarded(pending),
         };
-        as_explained(&self.policy.load_full(), query, &done, (before, self.registry.totals()), self.now)?;
+        let refused = self.registry.totals().refused > before;
+        as_explained(&self.policy.load_full(), &self.upstream, query, &done, refused, self.now)?;
         match outcome {
             Outcome::Drop => self.events.push(Event::Replied(query.clone(), None)),
             Outcome::Reply(length) => {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hickory_proto::op::{Message, OpCode};
-use hickory_proto::rr::{DNSClass, Record};
-use phzd::explanation::{Forward, Reply, Said, explain};
-use phzd::metrics::Totals;
+use hickory_proto::op::{Message, MessageType, OpCode};
+use hickory_proto::rr::DNSClass;
+use phzd::explanation::{Forward, Known, Reply, Running, Said, explain};
 use phzd::policy::Policy;
 use phzd::responder::Pending;
+use phzd::upstream::Upstream;
 use phzd::wire::{Name, presentation};
 
 use super::echo::Query;
@@ -22,39 +22,40 @@ pub enum Done<'a> {
     Forwarded(&'a Pending),
 }
 
-/// Whether what was `done` with `query` is what is explained of it, wherever an explanation says that a zone answers, or
-/// nobody does, or whom it is asked of. `before` and `after` are what had been counted.
+/// Whether what was `done` with `query` is what is explained of it by what `upstream` keeps. `refused` says that phzd
+/// itself said REFUSED.
 pub fn as_explained(
     policy: &Arc<Policy>,
+    upstream: &Upstream,
     query: &Query,
     done: &Done<'_>,
-    (before, after): (Totals, Totals),
+    refused: bool,
     now: Instant,
 ) -> Told<()> {
     let Ok(message) = Message::from_vec(&query.packet) else { return Ok(()) };
     let [asked] = &*message.queries else { return Ok(()) };
     let flags = &message.metadata;
-    let plain = flags.op_code == OpCode::Query && flags.recursion_desired && asked.query_class() == DNSClass::IN;
-    // Those that check for themselves may be told something else, and what is malformed is nobody's.
-    if !plain || flags.checking_disabled || after.malformed > before.malformed {
+    let version = message.edns.as_ref().map_or(0, hickory_proto::op::Edns::version);
+    let served = flags.message_type == MessageType::Query && version == 0;
+    let plain =
+        served && flags.op_code == OpCode::Query && flags.recursion_desired && asked.query_class() == DNSClass::IN;
+    let validates = message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok) || flags.checking_disabled;
+    // Those that check for themselves may be told something else, and what is not served is nobody's.
+    let unserved = matches!(done, Done::Replied(reply) if matches!(reply.get(3).map(|octet| octet & 15), Some(1 | 4)));
+    if !plain || validates || unserved {
         return Ok(());
     }
     let name: Name = asked.name().to_ascii().parse().map_err(|_| "a name that is none")?;
-    let kind = u16::from(asked.query_type());
-    let explained = explain(policy, (&name, kind), query.client.ip(), None, |_| Vec::new(), now).outcome;
-    let of_a_zone = after.private > before.private || after.refused > before.refused;
+    let (kind, known) = (u16::from(asked.query_type()), Known::default());
+    let running = Some(Running { known: &known, upstream });
+    let explained = explain(policy, (&name, kind), query.client.ip(), running, now).outcome;
     match (done, &explained) {
         (Done::Replied(reply), Said::Reply(explained)) => same_reply(reply, explained),
         (Done::Forwarded(pending), Said::Forward(explained)) => same_way(pending, explained),
         (Done::Dropped, Said::Nothing) => Ok(()),
-        // The cache had it.
-        (Done::Replied(_), Said::Forward(_)) if !of_a_zone || after.hits > before.hits => Ok(()),
-        // A zone's CNAME to a name that the cache had.
-        (Done::Replied(reply), Said::Forward(_)) if has_cname(reply) => Ok(()),
-        // One of our own sockets.
-        (Done::Dropped, _) if !of_a_zone => Ok(()),
-        // A query of ours that came back.
-        (Done::Replied(_), Said::Forward(_)) if after.refused > before.refused => Ok(()),
+        // One of our own sockets, or a query of ours that came back.
+        (Done::Dropped, _) if upstream.loops.is_ours(query.client) || query.client.port() == 0 => Ok(()),
+        (Done::Replied(_), Said::Forward(_)) if refused => Ok(()),
         _ => Err(format!("it is explained otherwise: {explained:?}")),
     }
 }
@@ -70,6 +71,10 @@ fn same_reply(reply: &[u8], explained: &Reply) -> Told<()> {
             && lines(&sections.authority) == lines(&explained.authority);
     let code = message.metadata.response_code.to_string();
     let codes = [("NOERROR", 0), ("SERVFAIL", 2), ("NXDOMAIN", 3), ("NOTIMP", 4), ("REFUSED", 5)];
+    // A code that the header has no room for is SERVFAIL to whom there is no OPT for.
+    if explained.rcode.starts_with("RCODE") && message.edns.is_none() {
+        return Ok(());
+    }
     let number = codes.iter().find(|(word, _)| *word == explained.rcode).map(|(_, number)| *number);
     if !same || number != Some(u16::from(message.metadata.response_code)) {
         return Err(format!("it is explained as {explained:?}, and is {code} {sections:?}"));
@@ -84,9 +89,4 @@ fn same_way(pending: &Pending, explained: &Forward) -> Told<()> {
         return Err(format!("it is explained as {explained:?}, and is {} at {resolvers:?}", pending.question.name));
     }
     Ok(())
-}
-
-fn has_cname(reply: &[u8]) -> bool {
-    let is_cname = |record: &Record| record.record_type() == hickory_proto::rr::RecordType::CNAME;
-    Message::from_vec(reply).is_ok_and(|message| message.answers.iter().any(is_cname))
 }

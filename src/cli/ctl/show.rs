@@ -131,9 +131,9 @@ pub fn stats(seen: &Observation) -> String {
 const OF_QUERIES: [&str; 7] = ["queries", "private", "hits", "forwarded", "refused", "malformed", "dropped"];
 
 fn resolver(account: &Account) -> String {
-    let Account { resolver, standing, queries, answers, timeouts, unreachable, unusable, .. } = account;
+    let Account { resolver, queries, answers, timeouts, unreachable, unusable, .. } = account;
     let failures = timeouts + unreachable + unusable;
-    let what = format!("{resolver}, {}: {queries} queries, {answers} answers, {failures} failures", standing.word());
+    let what = format!("{resolver}, {}: {queries} queries, {answers} answers, {failures} failures", account.words());
     times(&what, &account.latency)
 }
 

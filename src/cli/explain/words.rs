@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use phzd::endpoint::watch::{AddressLook, State};
 use phzd::explanation::{Candidate, Endpoint, Explanation, Forward, Reply, Said, Step, Target, Who};
+use phzd::observation::CachedAnswer;
 
 /// The whole; `running` if the daemon gave it.
 pub fn of(explanation: &Explanation, running: bool) -> String {
@@ -22,9 +23,19 @@ pub fn of(explanation: &Explanation, running: bool) -> String {
         );
     }
     match &explanation.outcome {
+        Said::Reply(reply) if reply.from_cache => paragraph(&mut out, "reply, from the cache", self::reply(reply)),
         Said::Reply(reply) => paragraph(&mut out, "reply", self::reply(reply)),
         Said::Nothing => paragraph(&mut out, "reply", vec!["none: the query is dropped".into()]),
         Said::Forward(forward) => paragraph(&mut out, "forwarded", self::forward(forward)),
+    }
+    for endpoint in &explanation.unknown {
+        let _ = writeln!(
+            out,
+            "  as long as the addresses of the endpoint {endpoint} are not known: the daemon may know them (--running)"
+        );
+    }
+    if let Some(cached) = &explanation.cached {
+        paragraph(&mut out, "cache", self::cached(cached));
     }
     out
 }
@@ -144,21 +155,30 @@ fn forward(forward: &Forward) -> Vec<String> {
     if !forward.fallback.is_empty() {
         lines.push(format!("if none of these lives, of {}", list(&forward.fallback)));
     }
-    match &forward.cached {
-        Some(cached) if cached.is_empty() => lines.push("nothing is cached".into()),
-        Some(cached) => {
-            for answer in cached {
-                let time = match answer.left {
-                    0 => "its time is over, it serves only if nobody answers".into(),
-                    left => format!("{left} s left, so nobody is asked"),
-                };
-                lines.push(format!("cached: {}, {} s old, {time}", answer.rcode, answer.age));
-                lines.extend(answer.records.iter().map(|record| format!("  {record}")));
-            }
-        }
-        None => {}
-    }
     lines
+}
+
+fn cached(cached: &[CachedAnswer]) -> Vec<String> {
+    if cached.is_empty() {
+        return vec!["nothing is cached".into()];
+    }
+    let line = |answer: &CachedAnswer| {
+        let flags = [(answer.dnssec_ok, " with DO"), (answer.checking_disabled, " with CD")];
+        let flags: String = flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+        let time = match answer.left {
+            0 => "its time is over".into(),
+            left => format!("{left} s left"),
+        };
+        let trouble = if answer.troubled > 0 { ", and it could not be asked for again" } else { "" };
+        format!(
+            "{}{flags}: {}, {} s old, {time}{trouble}, from {}",
+            answer.r#type,
+            answer.rcode,
+            answer.age,
+            answer.resolvers.join(" or ")
+        )
+    };
+    cached.iter().map(line).collect()
 }
 
 fn target(target: &Target) -> String {

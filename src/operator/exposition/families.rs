@@ -9,7 +9,6 @@ use phzd::endpoint::watch::{Serves, State};
 use phzd::metrics::Fate;
 use phzd::observation::Observation;
 use phzd::upstream::ledger::Account;
-use phzd::upstream::track::Standing;
 
 /// Queries and replies.
 pub fn queries(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
@@ -28,7 +27,7 @@ pub fn queries(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
             family.sample(&[("zone", &*zone.zone), ("outcome", Fate::Denied.word())], zone.denied)
         })
     })?;
-    let help = "From when a batch of queries was there to when those of its replies had left that needed no resolver";
+    let help = "From when queries were there to when those of their replies had left (over TCP: were ready) that needed no resolver";
     page.histograms("phzd_immediate_reply_seconds", help, |family| family.times(&[], &seen.at_once))?;
     let help = "From when a query was there to when its answer had come from a resolver";
     page.histograms("phzd_forwarded_reply_seconds", help, |family| family.times(&[], &seen.forwards))?;
@@ -66,6 +65,8 @@ pub fn forwarding(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.counter("phzd_renewals", help, forwarding.renewals)?;
     let help = "Questions moved to TCP because their answers looked forged";
     page.counter("phzd_suspected_forgeries", help, forwarding.forgeries)?;
+    let help = "Questions that had to wait because the packet budget was used up";
+    page.counter("phzd_budget_delayed_questions", help, forwarding.queued)?;
     if let Some(budget) = &forwarding.budget {
         let help = "Packets a second to the VPC's resolvers (upstream.packets-per-second)";
         page.gauge("phzd_budget_limit_packets_per_second", help, budget.per_second.into())?;
@@ -99,9 +100,9 @@ pub fn resolvers(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.histograms("phzd_resolver_reply_seconds", "From a query to a resolver's reply", |family| {
         named.iter().try_for_each(|(resolver, account)| family.times(&[("resolver", resolver)], &account.latency))
     })?;
-    page.gauges("phzd_resolver_up", "0 while a resolver counts as down", |family| {
-        let up = |account: &Account| account.standing != Standing::Down;
-        named.iter().try_for_each(|(resolver, account)| family.sample(&[("resolver", resolver)], up(account).into()))
+    page.gauges("phzd_resolver_up", "0 while a resolver counts as down, or forwards to phzd", |family| {
+        let up = |account: &Account| u64::from(account.is_up());
+        named.iter().try_for_each(|(resolver, account)| family.sample(&[("resolver", resolver)], up(account)))
     })
 }
 

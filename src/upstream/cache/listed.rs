@@ -4,7 +4,7 @@
 //! long as that takes, a millisecond or two where there is a million entries.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Cache, Entry, Shard, lock};
 use crate::upstream::Route;
@@ -22,22 +22,22 @@ pub struct Listed {
     pub answer: Arc<Answer>,
     /// What kind of answer it is.
     pub outcome: Outcome,
-    /// How long ago it was kept.
-    pub age: Duration,
-    /// What is left of its time; `None` when that is over.
-    pub left: Option<Duration>,
-    /// For how long nobody tries again after it could not be asked for.
-    pub troubled: Option<Duration>,
+    /// When it was kept.
+    pub stored: Instant,
+    /// When its time is over.
+    pub expires: Instant,
+    /// Until when nobody tries again after it could not be asked for, and what is told meanwhile if not this answer.
+    pub troubled: Option<(Instant, Option<Arc<Answer>>)>,
     /// Memory it takes beside its slot, in bytes.
     pub bytes: usize,
 }
 
 impl Cache {
     /// What is kept of exactly this name, of every type and route.
-    pub fn of_name(&self, name: &Name, now: Instant) -> Vec<Listed> {
+    pub fn of_name(&self, name: &Name) -> Vec<Listed> {
         let of_shard = |shard: &Shard| -> Vec<Listed> {
             let entries = shard.entries.iter().filter(|(_, entry)| entry.question.name == *name);
-            entries.map(|(_, entry)| Listed::new(entry, now)).collect()
+            entries.map(|(_, entry)| Listed::from(entry)).collect()
         };
         self.shards.iter().flat_map(|shard| of_shard(&lock(shard))).collect()
     }
@@ -48,17 +48,16 @@ impl Cache {
     }
 }
 
-impl Listed {
-    fn new(entry: &Entry, now: Instant) -> Self {
-        let left = |until: Instant| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
+impl From<&Entry> for Listed {
+    fn from(entry: &Entry) -> Self {
         Self {
             route: Arc::clone(&entry.route),
             question: entry.question.clone(),
             answer: Arc::clone(&entry.answer),
             outcome: entry.outcome,
-            age: now.saturating_duration_since(entry.stored),
-            left: left(entry.expires),
-            troubled: entry.trouble.as_ref().and_then(|trouble| left(trouble.until)),
+            stored: entry.stored,
+            expires: entry.expires,
+            troubled: entry.trouble.as_ref().map(|trouble| (trouble.until, trouble.failure.clone())),
             bytes: entry.weight,
         }
     }

@@ -74,6 +74,7 @@ impl<W> Forwarder<W> {
             return self.transmit_first(key, place, now);
         }
         flight.queued = true;
+        self.upstream.ledger.forwarding.queued.add(1);
         let flown = Flown { key, serial: flight.serial };
         flight.seats().for_each(|seat| self.line.queue(seat, flown));
         self.pump(now);
