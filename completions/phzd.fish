@@ -110,7 +110,7 @@ complete -c phzd -n "__fish_phzd_using_subcommand cost" -l azs -d 'Availability 
 complete -c phzd -n "__fish_phzd_using_subcommand cost" -l gb -d 'GB through the endpoint in a month, both ways together' -r
 complete -c phzd -n "__fish_phzd_using_subcommand cost" -l buckets -d 'Buckets, with a hosted zone each' -r
 complete -c phzd -n "__fish_phzd_using_subcommand cost" -l hours -d 'Hours of the month' -r
-complete -c phzd -n "__fish_phzd_using_subcommand cost" -l prices -d 'Other prices, in a file like the one phzd comes with (src/cli/cost/prices.toml)' -r -F
+complete -c phzd -n "__fish_phzd_using_subcommand cost" -l prices -d 'Other prices, in a TOML file; what it lacks is as phzd has it' -r -F
 complete -c phzd -n "__fish_phzd_using_subcommand cost" -l json -d 'Print JSON, with amounts as texts'
 complete -c phzd -n "__fish_phzd_using_subcommand cost" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c phzd -n "__fish_phzd_using_subcommand doctor" -l config -d 'The configuration that phzd runs with' -r -F

@@ -102,13 +102,27 @@ fn over_tcp(way: &Way, packet: &[u8], fits: impl Fn(&Message) -> bool) -> io::Re
     let mut stream = TcpStream::from(socket);
     // RFC 1035 section 4.2.2: a message's length goes before it.
     let length = u16::try_from(packet.len()).map_err(io::Error::other)?;
+    stream.set_write_timeout(left())?;
     stream.write_all(&[&length.to_be_bytes(), packet].concat())?;
-    let mut length = [0; 2];
-    stream.set_read_timeout(left())?;
-    stream.read_exact(&mut length)?;
-    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.set_read_timeout(left())?;
-    stream.read_exact(&mut reply)?;
+    // Octet by octet as they come: a server that sends one now and then has no more time than another.
+    let mut read = |wanted: usize| -> io::Result<Vec<u8>> {
+        let mut octets = Vec::with_capacity(wanted);
+        while octets.len() < wanted {
+            if Instant::now() >= deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            stream.set_read_timeout(left())?;
+            let mut more = [0; 4096];
+            let room = more.len().min(wanted - octets.len());
+            match stream.read(&mut more[..room])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => octets.extend_from_slice(&more[..count]),
+            }
+        }
+        Ok(octets)
+    };
+    let length = read(2)?.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+    let reply = read(length)?;
     let reply = Message::from_vec(&reply).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     if fits(&reply) { Ok(reply) } else { Err(io::Error::new(ErrorKind::InvalidData, "a reply to another question")) }
 }

@@ -33,6 +33,9 @@ const SAVE_AGAIN: Duration = Duration::from_secs(3600);
 /// How long a stop waits for it to be written: a large cache on a slow disk, and not one that does not answer.
 const LAST_SAVE: Duration = Duration::from_secs(10);
 
+/// How long a stop waits for the last lines of the query log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Why the daemon could not start.
 #[derive(Debug)]
 pub enum CannotServe {
@@ -123,6 +126,8 @@ async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Sig
     };
     Server::new(resolver, listeners, Limits { tcp_connections, ..limits(&config.server) }).run(stop).await?;
     let _ = timeout(LAST_SAVE, save(Arc::clone(&counter))).await;
+    let log = Arc::clone(&counter);
+    let _ = tokio::task::spawn_blocking(move || log.wait_for_log(LAST_LINES)).await;
     let totals = counter.totals();
     info!(queries = totals.queries, private = totals.private, forwarded = totals.forwarded, "stopped");
     if totals.log_dropped > 0 {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -92,6 +92,14 @@ impl Resolver {
         let endpoints = Arc::clone(policy.endpoints());
         self.keeper.configure(config, &endpoints, || self.policy.store(Arc::new(policy)));
         self.look_around();
+    }
+
+    /// Waits until the query log has written what was noted so far, for so long at most; without a log, not at all.
+    pub fn wait_for_log(&self, time: Duration) {
+        let policy = self.policy.load_full();
+        if let Some(log) = policy.query_log() {
+            log.wait(time);
+        }
     }
 
     /// Writes what is cached to the state folder, for the next start; without one, nothing is done. Waits for the disk.

@@ -64,6 +64,25 @@ fn each_query_is_a_line_with_what_became_of_it() {
 }
 
 #[test]
+fn a_stop_waits_for_the_last_line() {
+    let standin = resolver();
+    let daemon =
+        Daemon::start(&config(standin.address, &(bucket("xxxxx-bucket") + "[query-log]\nto = \"./queries.jsonl\"\n")));
+    (0..50).for_each(|_| assert_eq!(daemon.ask(BUCKET).addresses, [PRIVATE]));
+    let folder = daemon.folder.path().to_owned();
+    let kept = tempfile::tempdir().unwrap();
+    let copy = kept.path().join("queries.jsonl");
+    // Its folder goes with the daemon.
+    fs::hard_link(folder.join("queries.jsonl"), &copy).unwrap_or_else(|_| {
+        lines(&folder.join("queries.jsonl"), 1);
+        fs::hard_link(folder.join("queries.jsonl"), &copy).unwrap();
+    });
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait().status.success());
+    assert_eq!(fs::read_to_string(copy).unwrap().lines().count(), 50);
+}
+
+#[test]
 fn a_reload_changes_what_is_noted_and_where() {
     let standin = resolver();
     let with = |log: &str| config(standin.address, &format!("{}[query-log]\n{log}\n", bucket("xxxxx-bucket")));

@@ -99,15 +99,16 @@ fn all(arguments: &Compare) -> Result<Vec<Compared>, String> {
     };
     let mut compared = Vec::new();
     for name in &arguments.names {
-        for (name, kind, transport) in questions(name, &arguments.types) {
+        for Question { name, kind, transport, below } in questions(name, &arguments.types) {
             let reply = |server: SocketAddr| {
                 let way = Way { from: arguments.from, transport, edns: true, ..Way::plain(server) };
-                ask(&way, &name, kind).map_err(|error| {
+                // A datagram may be lost.
+                ask(&way, &name, kind).or_else(|_| ask(&way, &name, kind)).map_err(|error| {
                     format!("phzd: no reply from {server} to {name} {kind} over {}: {error}", word(transport))
                 })
             };
             let differences = between(kind, &reply(phzd)?, &reply(arguments.with)?);
-            let promise = promise(kind, name.starts_with("below."));
+            let promise = promise(kind, below);
             compared.push(Compared {
                 name,
                 r#type: kind.to_string(),
@@ -120,14 +121,24 @@ fn all(arguments: &Compare) -> Result<Vec<Compared>, String> {
     Ok(compared)
 }
 
+/// One question.
+struct Question {
+    name: String,
+    kind: RecordType,
+    transport: Transport,
+    /// It is for a name below that of the arguments.
+    below: bool,
+}
+
 /// What is asked about a name: everything over UDP, addresses over TCP as well.
-fn questions(name: &Name, types: &[RecordType]) -> Vec<(String, RecordType, Transport)> {
-    let name = name.to_string();
+fn questions(name: &Name, types: &[RecordType]) -> Vec<Question> {
     let kinds = if types.is_empty() { &TYPES[..] } else { types };
-    let mut questions: Vec<_> = kinds.iter().map(|kind| (name.clone(), *kind, Transport::Udp)).collect();
-    questions.extend(kinds.first().map(|kind| (name.clone(), *kind, Transport::Tcp)));
+    let question = |kind, transport| Question { name: name.to_string(), kind, transport, below: false };
+    let mut questions: Vec<_> = kinds.iter().map(|kind| question(*kind, Transport::Udp)).collect();
+    questions.extend(kinds.first().map(|kind| question(*kind, Transport::Tcp)));
     if types.is_empty() {
-        questions.push((format!("{BELOW}.{name}"), RecordType::A, Transport::Udp));
+        let below = question(RecordType::A, Transport::Udp);
+        questions.push(Question { name: format!("{BELOW}.{name}"), below: true, ..below });
     }
     questions
 }

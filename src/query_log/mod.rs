@@ -8,7 +8,7 @@ pub mod writer;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -40,6 +40,19 @@ pub struct Note {
     pub code: Option<u16>,
     /// What was asked; `None` of a packet that could not be read.
     pub asked: Option<Asked>,
+}
+
+/// What goes through the queue.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are notes, and a box for each would be memory taken on the hot path"
+)]
+pub enum Slip {
+    /// To be written.
+    Note(Note),
+    /// To be dropped when all before it is written.
+    Written(SyncSender<()>),
 }
 
 /// What was asked, and who decided.
@@ -78,7 +91,7 @@ impl Asked {
 /// Which queries are noted, and where the notes go.
 #[derive(Debug)]
 pub struct QueryLog {
-    queue: SyncSender<Note>,
+    queue: SyncSender<Slip>,
     /// One of so many.
     sample: u32,
     /// A bit for each subnet; all where every client counts.
@@ -91,7 +104,7 @@ pub struct QueryLog {
 
 impl QueryLog {
     /// What `config` says of it, whose subnets are counted as `ids`; notes go to `queue`.
-    pub fn new(config: &config::QueryLog, ids: &[SubnetId], queue: SyncSender<Note>) -> Self {
+    pub fn new(config: &config::QueryLog, ids: &[SubnetId], queue: SyncSender<Slip>) -> Self {
         let subnets = config.subnets.iter().filter_map(|index| ids.get(*index));
         let zones = config.zones.iter().map(|zone| zone.as_wire().into());
         Self {
@@ -110,7 +123,7 @@ impl QueryLog {
     }
 
     /// Where its notes go.
-    pub fn queue(&self) -> &SyncSender<Note> {
+    pub fn queue(&self) -> &SyncSender<Slip> {
         &self.queue
     }
 
@@ -121,17 +134,24 @@ impl QueryLog {
         sampled && wanted && self.zones.as_ref().is_none_or(|zones| zone.is_some_and(|zone| zones.contains(zone)))
     }
 
+    /// Waits until what was noted so far is written, for so long at most.
+    pub fn wait(&self, time: Duration) {
+        let (done, written) = sync_channel(1);
+        // Where the queue is full there is no place to ask; what is in it is written all the same, if time permits.
+        if self.queue.try_send(Slip::Written(done)).is_ok() {
+            let _ = written.recv_timeout(time);
+        }
+    }
+
     /// Puts a note into the queue; false if there is no place for it. Never waits, and wakes nobody.
     #[must_use]
     pub fn note(&self, note: Note) -> bool {
-        self.queue.try_send(note).is_ok()
+        self.queue.try_send(Slip::Note(note)).is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
-
     use super::*;
     use crate::config::LogTo;
 

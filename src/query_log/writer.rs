@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Note, PLACES};
+use super::{Note, PLACES, Slip};
 use crate::config::LogTo;
 use crate::metrics::{Counts, Registry};
 use crate::wire::query::rcode;
@@ -55,7 +55,13 @@ struct Line<'a> {
 /// Where lines go.
 #[derive(Debug)]
 enum Sink {
-    File { path: PathBuf, file: Option<File>, looked: Instant },
+    File {
+        path: PathBuf,
+        file: Option<File>,
+        looked: Instant,
+        /// What was written last may have no line end.
+        torn: bool,
+    },
     Journal(Option<UnixDatagram>),
 }
 
@@ -63,11 +69,11 @@ enum Sink {
 ///
 /// # Errors
 /// No thread could be had.
-pub fn start(to: &LogTo, registry: &Registry) -> io::Result<Option<SyncSender<Note>>> {
+pub fn start(to: &LogTo, registry: &Registry) -> io::Result<Option<SyncSender<Slip>>> {
     let sink = match to {
         LogTo::Off => return Ok(None),
         LogTo::Journal => Sink::Journal(None),
-        LogTo::File(path) => Sink::File { path: path.clone(), file: None, looked: Instant::now() },
+        LogTo::File(path) => Sink::File { path: path.clone(), file: None, looked: Instant::now(), torn: false },
     };
     let (queue, notes) = sync_channel(PLACES);
     let (registry, counts) = (registry.clone(), registry.register());
@@ -86,13 +92,18 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, notes: &Receiver<Note>) {
+    fn run(&mut self, notes: &Receiver<Slip>) {
         let mut lines = Vec::with_capacity(CHUNK);
         loop {
             let mut count = 0;
+            let mut waiting = None;
             let end = loop {
                 match notes.try_recv() {
-                    Ok(note) => {
+                    Ok(Slip::Written(who)) => {
+                        waiting = Some(who);
+                        break None;
+                    }
+                    Ok(Slip::Note(note)) => {
                         count += u64::from(self.write_line(&note, &mut lines).is_some());
                         if lines.len() >= CHUNK {
                             break None;
@@ -105,6 +116,8 @@ impl Writer {
                 self.hand_on(&lines, count);
                 lines.clear();
             }
+            // Whoever waits for it hears that it is gone.
+            drop(waiting);
             match end {
                 Some(TryRecvError::Disconnected) => return,
                 Some(TryRecvError::Empty) => thread::sleep(REST),
@@ -171,15 +184,18 @@ impl Sink {
     /// Writes whole lines. After an error it is opened anew.
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
-            Self::File { path, file, looked } => {
+            Self::File { path, file, looked, torn } => {
                 if looked.elapsed() >= LOOK {
                     *looked = Instant::now();
                     file.take_if(|file| !is_still(file, path));
                 }
-                let written = match file {
-                    Some(file) => file.write_all(lines),
-                    None => open(path).and_then(|opened| file.insert(opened).write_all(lines)),
+                let opened = match file {
+                    Some(file) => file,
+                    None => file.insert(open(path)?),
                 };
+                let end = if *torn { &b"\n"[..] } else { b"" };
+                let written = opened.write_all(end).and_then(|()| opened.write_all(lines));
+                *torn = written.is_err();
                 written.inspect_err(|_| *file = None)
             }
             Self::Journal(socket) => {
@@ -266,7 +282,7 @@ mod tests {
     fn a_file_that_was_moved_away_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queries.jsonl");
-        let mut sink = Sink::File { path: path.clone(), file: None, looked: Instant::now() };
+        let mut sink = Sink::File { path: path.clone(), file: None, looked: Instant::now(), torn: false };
         sink.write(b"1\n").unwrap();
         std::fs::rename(&path, folder.path().join("queries.1")).unwrap();
         if let Sink::File { looked, .. } = &mut sink {
@@ -308,7 +324,7 @@ mod tests {
             code: None,
             asked: None,
         };
-        (0..3).for_each(|_| queue.try_send(note.clone()).unwrap());
+        (0..3).for_each(|_| queue.try_send(Slip::Note(note.clone())).unwrap());
         let begin = Instant::now();
         while registry.totals().log_dropped < 3 && begin.elapsed() < Duration::from_secs(10) {
             thread::sleep(REST);

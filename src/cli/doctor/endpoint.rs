@@ -17,8 +17,6 @@ use super::finding::Finding;
 
 /// The port of HTTPS, to which clients of an endpoint connect.
 const HTTPS: u16 = 443;
-/// The port on which nobody speaks TLS.
-const HTTP: u16 = 80;
 /// Addresses that are connected to.
 const MOST: usize = 32;
 const CHECK: &str = "endpoint";
@@ -84,13 +82,16 @@ pub fn check(config: &Config, known: &[Known], view: &View<'_>) -> Vec<Finding> 
         let leading = view.names.iter().filter(|private| private.endpoint == index);
         let covers = leading.clone().map(|private| &*private.name).filter(|name| must_be_covered(name));
         let for_this_host = { leading }.any(|private| private.expected == Expected::Endpoint(index));
-        let port = endpoint.health_check.map_or(HTTPS, |check| check.port);
-        doors.extend(addresses.iter().map(|address| Door {
-            name: &endpoint.name,
-            address: SocketAddr::new(address.ip, port),
-            covers: covers.clone().collect(),
-            for_this_host,
-        }));
+        // What is checked beside what clients use.
+        let checked = endpoint.health_check.map(|check| check.port).filter(|port| *port != HTTPS);
+        for port in std::iter::once(HTTPS).chain(checked) {
+            doors.extend(addresses.iter().map(|address| Door {
+                name: &endpoint.name,
+                address: SocketAddr::new(address.ip, port),
+                covers: covers.clone().filter(|_| port == HTTPS).collect(),
+                for_this_host,
+            }));
+        }
     }
     let more = doors.len().saturating_sub(MOST);
     doors.truncate(MOST);
@@ -115,9 +116,10 @@ fn connect(door: &Door<'_>, trust: &Trust) -> Vec<Finding> {
         Err(error) => return vec![closed(door, &subject, &error)],
     };
     let open = Finding::ok(CHECK, &subject, "lets this host connect");
-    let certificate = if door.address.port() == HTTP {
-        Finding::skipped(certificate::CHECK, &subject, "nobody speaks TLS on port 80")
-    } else if door.covers.is_empty() {
+    if door.address.port() != HTTPS {
+        return vec![open];
+    }
+    let certificate = if door.covers.is_empty() {
         Finding::skipped(certificate::CHECK, &subject, "no name of AWS leads there")
     } else {
         certificate::check(stream, &subject, &door.covers, trust)
