@@ -92,7 +92,7 @@ fn names(buckets: usize) -> Result<String, std::fmt::Error> {
 /// asked for here.
 fn configuration(listen: SocketAddr) -> String {
     format!(
-        "[server]\nlisten = [\"{listen}\"]\nudp-threads = 1\n[vpc]\nregion = \"ap-northeast-1\"\n\
+        "[server]\nlisten = [\"{listen}\"]\nudp-threads = 1\ncontrol = \"\"\nhttp = \"\"\n[vpc]\nregion = \"ap-northeast-1\"\n\
          cidrs = [\"172.31.0.0/16\"]\nself = \"172.31.1.10\"\nresolvers = [\"127.0.0.1:9\"]\n\
          [[endpoint]]\nname = \"s3\"\naddresses = [\"{ENDPOINT}\"]\n\
          [[bucket]]\nnames-file = \"names.txt\"\nendpoint = \"s3\"\n"

@@ -94,7 +94,7 @@ impl Daemon {
     ///
     /// # Errors
     /// A listen address that is not to be had, or a system out of threads.
-    pub fn serve(self, path: &Path, config: &Config, state: Option<PathBuf>) -> Result<(), CannotServe> {
+    pub fn serve(self, path: &Path, config: Config, state: Option<PathBuf>) -> Result<(), CannotServe> {
         let Self { runtime, hangup } = self;
         let served = runtime.block_on(serve(path, config, state, hangup));
         // A reload may be reading from a disk that does not answer; whoever stops phzd does not wait for that.
@@ -103,28 +103,32 @@ impl Daemon {
     }
 }
 
-async fn serve(path: &Path, config: &Config, state: Option<PathBuf>, hangup: Signal) -> Result<(), CannotServe> {
+async fn serve(path: &Path, config: Config, state: Option<PathBuf>, hangup: Signal) -> Result<(), CannotServe> {
     let tcp_connections = raise_limits(&config.server);
     // Before a socket tells the world that we are there: a signal without a handler ends the process.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = listen(&config.server)?;
-    let resolver = Resolver::start_in(config, state)?;
+    let resolver = Resolver::start_in(&config, state)?;
     let counter = Arc::new(resolver.clone());
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let settled = Config { server: Settings { tcp_connections, ..config.server.clone() }, ..config.clone() };
-    let drops = Drops::of(&listeners);
-    let desk = Arc::new(Desk::new(Arc::clone(&counter), path.to_owned(), &settled, addresses.clone(), drops));
+    let settings = Settings { tcp_connections, ..config.server.clone() };
+    let (stale, resolvers, drops) =
+        (!config.upstream.stale.is_zero(), config.vpc.resolvers.clone(), Drops::of(&listeners));
+    // There may be a hundred thousand names in it, which the policy has by now.
+    drop(config);
+    let desk = Arc::new(Desk::new(Arc::clone(&counter), path.to_owned(), (settings, stale), addresses.clone(), drops));
+    let limits = limits(&desk.settings);
     let _operator = Operator::start(Arc::clone(&desk))?;
     tokio::spawn(learn_self(resolver.clone()));
     tokio::spawn(save_now_and_then(Arc::clone(&counter)));
     tokio::spawn(reload_on(hangup, desk));
-    info!(?addresses, resolvers = ?config.vpc.resolvers, "serving");
+    info!(?addresses, ?resolvers, "serving");
     let stop = async {
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
         info!("stopping: what is under way is finished first");
     };
-    Server::new(resolver, listeners, Limits { tcp_connections, ..limits(&config.server) }).run(stop).await?;
+    Server::new(resolver, listeners, limits).run(stop).await?;
     let _ = timeout(LAST_SAVE, save(Arc::clone(&counter))).await;
     let log = Arc::clone(&counter);
     let _ = tokio::task::spawn_blocking(move || log.wait_for_log(LAST_LINES)).await;

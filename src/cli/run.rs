@@ -29,7 +29,7 @@ pub fn run(path: &Path, state: Option<PathBuf>) -> ExitCode {
     } else {
         log.without_time().init();
     }
-    match daemon.serve(path, &config, state) {
+    match daemon.serve(path, config, state) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cannot(&error),
     }

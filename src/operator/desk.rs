@@ -49,12 +49,18 @@ pub struct Loaded {
 }
 
 impl Desk {
-    /// The desk of a daemon that serves `config`, read from `path`, on `listen`.
-    pub fn new(resolver: Arc<Resolver>, path: PathBuf, config: &Config, listen: Vec<SocketAddr>, drops: Drops) -> Self {
+    /// The desk of a daemon that serves by the configuration at `path` on `listen`. It was started with these settings, which
+    /// also say whether older answers may serve.
+    pub fn new(
+        resolver: Arc<Resolver>,
+        path: PathBuf,
+        (settings, stale_allowed): (Settings, bool),
+        listen: Vec<SocketAddr>,
+        drops: Drops,
+    ) -> Self {
         let started = SystemTime::now();
-        let stale_allowed = !config.upstream.stale.is_zero();
         let loaded = Mutex::new(Loaded { at: started, error: None, good: 0, bad: 0, stale_allowed });
-        let (settings, reloading) = (config.server.clone(), Mutex::new(()));
+        let reloading = Mutex::new(());
         Self { resolver, path, settings, listen, drops, started, loaded, reloading }
     }
 
