@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
@@ -201,6 +202,23 @@ fn it_is_for_root_and_for_its_own_user() {
     assert!(it.ctl(&["status"]).status.success());
 }
 
+#[test]
+fn a_reload_that_hangs_keeps_nobody_from_looking() {
+    let it = Controlled::start();
+    // Whoever opens it waits for a writer, who comes at the end of the test.
+    let pipe = it.daemon.folder.path().join("names.txt");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let waits = text(&it.standin, "")
+        .replace("names = [\"xxxxx-bucket\"]", "names = [\"xxxxx-bucket\"]\nnames-file = \"names.txt\"");
+    it.daemon.reload(&waits);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(it.told(&["status"]).contains("ready      yes"));
+    assert_eq!(it.daemon.ask(BUCKET).addresses, [PRIVATE]);
+    fs::write(&pipe, "yyyyy-bucket\n").unwrap();
+    it.daemon.await_log("reloaded");
+    assert_eq!(it.daemon.ask("yyyyy-bucket.s3.ap-northeast-1.amazonaws.com").addresses, [PRIVATE]);
+}
+
 /// A daemon's log that cannot have what it is configured to have, and what it says about it.
 fn assert_serves_without(folder: TempDir, words: &str) {
     let mut command = phzd();
@@ -219,6 +237,12 @@ fn what_cannot_be_had_is_said_and_names_resolve() {
     assert_serves_without(configured(&with_http), "no metrics, cannot listen on");
     let nowhere = text(&standin, "").replace("./control.sock", "/proc/no/such/control.sock");
     assert_serves_without(configured(&nowhere), "no control socket at /proc/no/such/control.sock: ");
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("precious");
+    fs::write(&file, "precious").unwrap();
+    let wrong = text(&standin, "").replace("./control.sock", &file.display().to_string());
+    assert_serves_without(configured(&wrong), "there is a file, which is no socket; see server.control");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     let it = Controlled::start();
     let again = text(&standin, "").replace("./control.sock", &it.socket.display().to_string());
     assert_serves_without(configured(&again), "another phzd has it; see server.control");
