@@ -131,7 +131,11 @@ impl Server {
             let nth = open.doors.iter().position(|door| door.address() == Some(address));
             nth.map(|nth| open.doors.remove(nth))
         };
-        closed.map(Door::close).is_some()
+        closed.is_some_and(|door| {
+            door.turn_away();
+            door.close();
+            true
+        })
     }
 
     /// From now on, TCP clients are bounded as these say, and threads that are started later run so; what runs stays as it is.
