@@ -5,6 +5,8 @@
 //! [`sockets`].
 
 pub mod drops;
+#[doc(hidden)] // for fuzz/
+pub mod framing;
 pub mod sockets;
 mod tcp;
 mod udp;
