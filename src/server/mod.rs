@@ -7,6 +7,8 @@
 mod census;
 mod door;
 pub mod drops;
+#[doc(hidden)] // for fuzz/
+pub mod framing;
 pub mod sockets;
 mod tcp;
 mod udp;
