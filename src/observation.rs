@@ -11,7 +11,7 @@ use crate::endpoint::watch::Look;
 use crate::metrics::{Fate, OTHER, Sums, Times, Totals};
 use crate::upstream::Upstream;
 use crate::upstream::cache::listed::Listed;
-use crate::upstream::forward::{MAX_WAITING, MAX_WAITING_OF_ONE};
+use crate::upstream::forward::MAX_WAITING;
 use crate::upstream::ledger::Account;
 use crate::wire::query::rcode;
 use crate::wire::reply::Outcome;
@@ -214,7 +214,7 @@ impl Forwarding {
         Self {
             waiting: upstream.waiting() as u64,
             waiting_limit: MAX_WAITING as u64,
-            waiting_limit_of_one_client: MAX_WAITING_OF_ONE as u64,
+            waiting_limit_of_one_client: upstream.forwards_per_client() as u64,
             joined: counts.joined.value(),
             turned_away: counts.turned_away.value(),
             queued: counts.queued.value(),

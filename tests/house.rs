@@ -192,8 +192,15 @@ const ROOMS: &[Room] = &[
         rule: "endpoint/store is one file",
     },
     Room {
+        at: "limits",
+        rooms: &["config"],
+        crates: &["foldhash"],
+        powers: &[],
+        rule: "limits are addresses and instants: they know no query, and no lock",
+    },
+    Room {
         at: "upstream",
-        rooms: &["wire", "config"],
+        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes"],
         crates: &["foldhash", "hashbrown", "rand", "serde", "slab"],
         powers: &[],
         rule: "upstream sees no zone, client or endpoint, so that nothing private gets into the cache; it is told the time",
@@ -281,6 +288,7 @@ const ROOMS: &[Room] = &[
             "client",
             "config",
             "endpoint",
+            "limits::Terms",
             "metrics::SubnetId",
             "query_log::QueryLog",
             "upstream::Route",
@@ -296,6 +304,7 @@ const ROOMS: &[Room] = &[
         rooms: &[
             "client",
             "endpoint",
+            "limits",
             "metrics",
             "policy",
             "query_log",

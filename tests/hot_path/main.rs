@@ -6,6 +6,7 @@
 mod path;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,6 +72,20 @@ fn nor_does_a_batch_that_is_foreseen() {
     };
     ask();
     assert_eq!(measure(ask).count_total, 0);
+}
+
+#[test]
+fn nor_does_what_is_one_too_many() {
+    let mut hall = Hall::as_configured(|config| {
+        (config.limits.queries_per_second, config.limits.amplification) = (1, 1);
+    });
+    for case in plain_and_with_edns() {
+        let client = Ipv4Addr::new(172, 31, 200, case.packet.len() as u8);
+        let case = Case { client: (client, 4242).into(), ..case };
+        hall.ask(&case);
+        let counted = measure(|| (0..TIMES).for_each(|_| drop(hall.ask(&case)))).count_total;
+        assert_eq!(counted, 0, "{}", case.name);
+    }
 }
 
 #[test]
