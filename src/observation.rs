@@ -99,6 +99,8 @@ pub struct Forwarding {
     pub renewals: u64,
     /// Questions moved to TCP because their answers looked forged.
     pub forgeries: u64,
+    /// Questions that could not be asked over a stream because too many were.
+    pub refused_streams: u64,
     /// What may be sent to the VPC's resolvers; `None` without a limit.
     pub budget: Option<Budget>,
 }
@@ -221,6 +223,7 @@ impl Forwarding {
             expired: counts.expired.value(),
             renewals: counts.renewals.value(),
             forgeries: counts.forgeries.value(),
+            refused_streams: counts.refused_streams.value(),
             budget: upstream.budget.left(now).map(|(per_second, left)| Budget { per_second, left }),
         }
     }

@@ -512,6 +512,23 @@ const ROOMS: &[Room] = &[
         rule: "manual pages are made of what `--help` and the configuration are made of",
     },
     Room {
+        at: "cli/man/limits",
+        rooms: &[
+            "config::limit",
+            "metrics::SubnetId",
+            "operator::web::CONNECTIONS",
+            "query_log::PLACES",
+            "server::UNDER_WAY",
+            "upstream::exchange",
+            "upstream::forward::MAX_WAITING",
+            "wire::query::MAX_UDP",
+            "wire::reply::MAX_CHAIN",
+        ],
+        crates: &["clap_mangen"],
+        powers: &[],
+        rule: "the table of limits has its numbers from where they hold",
+    },
+    Room {
         at: "cli/doctor",
         rooms: &["*"],
         crates: &["hickory_proto", "ipnet", "nix", "serde", "serde_json", "tokio_rustls", "hickory_resolver"],

@@ -64,7 +64,7 @@ fn is_v4(bits: u128) -> bool {
 }
 
 fn is_loopback(bits: u128) -> bool {
-    bits == 1 || bits >> 24 == 0xffff_7f
+    bits == 1 || bits >> 24 == 0x00ff_ff7f
 }
 
 #[cfg(test)]

@@ -133,6 +133,10 @@ counts! {
     tcp_refused,
     /// Idle TCP connections closed because a cap was reached, for one that came.
     tcp_displaced,
+    /// TCP connections closed because they were idle, or a message of theirs did not come, for too long.
+    tcp_expired,
+    /// Times that a TCP connection was not read on because too many of its queries were waiting.
+    tcp_full,
     /// Endpoint DNS names looked up with success, both families together.
     refreshes,
     /// Endpoint DNS names of which some family could not be looked up.

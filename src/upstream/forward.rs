@@ -277,6 +277,7 @@ impl<W> Forwarder<W> {
     /// So many streams are under way that there is none for this flight: that says nothing of the resolver, nor of the
     /// question.
     pub fn no_stream(&mut self, flown: Flown, now: Instant) {
+        self.upstream.ledger.forwarding.refused_streams.add(1);
         let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
             return;
         };

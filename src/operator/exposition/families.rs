@@ -70,6 +70,8 @@ pub fn forwarding(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.counter("phzd_renewals", help, forwarding.renewals)?;
     let help = "Questions moved to TCP because their answers looked forged";
     page.counter("phzd_suspected_forgeries", help, forwarding.forgeries)?;
+    let help = "Questions that could not be asked over TCP, TLS or HTTPS because too many were";
+    page.counter("phzd_refused_streams", help, forwarding.refused_streams)?;
     let help = "Questions that had to wait because the packet budget was used up";
     page.counter("phzd_budget_delayed_questions", help, forwarding.queued)?;
     if let Some(budget) = &forwarding.budget {
@@ -172,7 +174,13 @@ pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Resul
     let help = "TCP connections closed at once because a limit was reached and all others were in use";
     page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)?;
     let help = "TCP connections closed, the longest idle of the client with most, because a limit was reached";
-    page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)
+    page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)?;
+    let help = "TCP connections closed because they were idle, or slow with a message (server.tcp-idle-seconds)";
+    page.counter("phzd_tcp_expired_connections", help, totals.tcp_expired)?;
+    let help = "Times that a TCP connection was not read on because too many of its queries waited";
+    page.counter("phzd_tcp_full_connections", help, totals.tcp_full)?;
+    let help = "Connections to server.http and server.control closed at once because there were too many";
+    page.counter("phzd_operator_refused_connections", help, desk.turned_away.value())
 }
 
 /// The daemon.
