@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::resolver::Resolver;
 use door::Door;
+pub use tcp::UNDER_WAY;
 
 /// How long queries that are under way when the server stops may take to finish.
 const GRACE: Duration = Duration::from_millis(1500);

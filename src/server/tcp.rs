@@ -28,7 +28,7 @@ use crate::wire::query::MAX_TCP;
 
 /// Queries of one connection that may wait for a resolver; then nothing more is read from it. Resolvers behind a
 /// pipelining client (a proxy, a forwarder) use some tens; more would let one client take the forwarder's places.
-const UNDER_WAY: usize = 128;
+pub const UNDER_WAY: usize = 128;
 /// Octets read at once: a query has some 60, so this is many.
 const READ: usize = 4096;
 /// Octets of replies after which they are written before the next message is answered.
@@ -241,6 +241,7 @@ impl Connection {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
                         self.earn();
                     } else {
+                        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
                         break;
                     }
                 }
@@ -289,7 +290,10 @@ impl Connection {
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
             }
-            let Ok(place) = self.places.clone().try_reserve_owned() else { break Pause::UnderWay };
+            let Ok(place) = self.places.clone().try_reserve_owned() else {
+                hall.counts().tcp_full.add(1);
+                break Pause::UnderWay;
+            };
             unread = rest;
             let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,

@@ -1,4 +1,4 @@
-//! phzd.toml(5): every table and key, with the words of the installed file, and every limit with its reason.
+//! phzd.toml(5): every table and key, with the words of the installed file, every limit, and the bounds of every number.
 
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
@@ -36,13 +36,14 @@ pub fn page() -> String {
     for (name, keys) in KEYS {
         table(&mut roff, &all, name, keys);
     }
-    limits(&mut roff);
+    super::limits::section(&mut roff);
+    numbers(&mut roff);
     example(&mut roff, &all);
     let folder = format!("{}/*.toml", crate::cli::CONFIG.replace(".toml", ".d"));
     let files = [(crate::cli::CONFIG, "The configuration."), (&folder, "What is added to it.")];
     super::terms(&mut roff, "FILES", files);
     super::see_also(&mut roff, &[("phzd", "8")]);
-    // man(1) looks at the first line for what has to be run first: tbl, for the limits.
+    // man(1) looks at the first line for what has to be run first: tbl, for the numbers.
     format!("'\\\" t\n{}", roff.render())
 }
 
@@ -69,9 +70,9 @@ fn bounds(limit: &Limit) -> String {
     format!("Default: {}; from {} to {}.", limit.default, limit.least, limit.most)
 }
 
-/// Every limit, with why it is where it is.
-fn limits(roff: &mut Roff) {
-    roff.control("SH", ["LIMITS"]).text([roman(
+/// Every number, with why its bounds are where they are.
+fn numbers(roff: &mut Roff) {
+    roff.control("SH", ["NUMBERS"]).text([roman(
         "Every number, with its default, its bounds, and why they are where they are. zone.ttl is the ttl of a record.",
     )]);
     roff.control("PP", []).control("TS", []);
