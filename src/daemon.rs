@@ -124,7 +124,7 @@ async fn serve(
     let opened = listening::open(&config.server, inherited)?;
     let resolver = Resolver::start_in(&config, state)?;
     let counter = Arc::new(resolver.clone());
-    let listening = Arc::new(Listening::start(resolver.clone(), &config.server, opened)?);
+    let listening = Arc::new(Listening::start(resolver.clone(), &config, opened)?);
     let (stale, resolvers) = (!config.upstream.stale.is_zero(), config.vpc.resolvers.clone());
     // There may be a hundred thousand names in it, which the policy has by now.
     drop(config);

@@ -385,7 +385,7 @@ const ROOMS: &[Room] = &[
     Room { at: "seats", rooms: &[], crates: &["foldhash"], powers: &[], rule: "seats are numbers" },
     Room {
         at: "server",
-        rooms: &["metrics", "pulse::Pulse", "resolver", "responder", "seats", "way_back", "wire"],
+        rooms: &["metrics", "limits", "pulse::Pulse", "resolver", "responder", "seats", "way_back", "wire"],
         crates: &["nix", "socket2", "tokio", "tracing"],
         powers: &[Clock, Sockets, Threads, Locks],
         rule: "the door knows sockets and no DNS",
