@@ -160,7 +160,7 @@ pub fn section(roff: &mut Roff) {
     )]);
     roff.control("PP", []).control("TS", []);
     // As for the numbers: what does not fit beside others stands below them, across all columns.
-    let rows = vec!["lw(29n) lb r\nl s s"; BOUNDS.len()].join("\n");
+    let rows = vec!["lw(22n) lb r\nl s s"; BOUNDS.len()].join("\n");
     roff.text([roman(format!("lb lb rb\n{rows}."))]);
     roff.text([roman("what\tkey\tat most")]);
     for Bound { what, at, beyond, metrics } in BOUNDS {
