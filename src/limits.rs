@@ -80,7 +80,7 @@ impl Limits {
 
     /// A client's query came over a connection: its address is no forged one.
     #[inline]
-    pub fn has_shown(&self, terms: &Terms, client: IpAddr, now: Instant) {
+    pub fn came_over_tcp(&self, terms: &Terms, client: IpAddr, now: Instant) {
         if terms.amplification.is_some() {
             self.shown.add(client, self.seconds(now));
         }

@@ -148,7 +148,7 @@ fn who_came_over_tcp_is_sent_whatever_it_asks_for() {
     let now = Instant::now();
     assert!(reply(1, now), "a thousand octets more than three times the query");
     assert!(!reply(1, now));
-    limits.has_shown(&terms, client(1), now);
+    limits.came_over_tcp(&terms, client(1), now);
     assert!((0..1000).all(|_| reply(1, now)));
     // Its neighbour has not.
     let neighbour: IpAddr = "2001:db8:0:100::8".parse().unwrap();

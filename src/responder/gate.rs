@@ -26,7 +26,7 @@ impl Hall<'_> {
     pub(super) fn gate(&self, packet: &[u8], account: &Account, out: &mut [u8]) -> Option<Outcome> {
         let (client, terms) = (account.client, self.policy.limits());
         if account.transport == Transport::Tcp && client.port() > 0 {
-            self.limits.has_shown(terms, client.ip(), account.now);
+            self.limits.came_over_tcp(terms, client.ip(), account.now);
             return None;
         }
         let is_no_client = client.port() <= LAST && NO_CLIENTS.contains(&client.port());

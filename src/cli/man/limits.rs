@@ -156,7 +156,7 @@ pub fn section(roff: &mut Roff) {
     roff.control("SH", ["LIMITS"]).text([roman(
         "Everything that is bounded: what, by which key, if by any, and its default; then what happens beyond it, and the \
          metric that counts that. A client is all addresses that have limits.ipv4-prefix or limits.ipv6-prefix bits in \
-         common, for TCP connections a single address. Programs on this host are free of what [limits] says.",
+         common. Programs on this host are free of what is said of a client.",
     )]);
     roff.control("PP", []).control("TS", []);
     // As for the numbers: what does not fit beside others stands below them, across all columns.
