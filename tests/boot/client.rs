@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::machine::PUBLIC;
 use crate::paced::Paced;
 use crate::questions::{Client, Expected, Query, Questions, Work};
 use crate::statistics::LOST;
@@ -25,8 +26,10 @@ struct Asked {
 #[derive(Default)]
 pub struct Watch {
     asked: Vec<Asked>,
-    /// Replies that were not the endpoint's address.
+    /// Replies that were not the endpoint's address, ...
     pub wrong: usize,
+    /// ... and, of these, those with a bucket's public address.
+    pub public: usize,
 }
 
 /// Asks `server` for a bucket every `pause` while `going`, from one socket, and then waits for what is still to come.
@@ -70,7 +73,12 @@ impl Watch {
             Some(asked) if Expected::PRIVATE.met_by(&asked.query, reply) => {
                 asked.answered.get_or_insert(now);
             }
-            _ => self.wrong += 1,
+            Some(asked) => {
+                self.wrong += 1;
+                let public = Expected::Address(PUBLIC.parse().expect("an address"));
+                self.public += usize::from(public.met_by(&asked.query, reply));
+            }
+            None => self.wrong += 1,
         }
     }
 

@@ -14,7 +14,6 @@ const FILES: &[&str] = &[
     "/usr/lib/systemd/system/phzd.service",
     "/usr/share/bash-completion/completions/phzd",
     "/usr/share/doc/phzd/README.md",
-    "/usr/share/doc/phzd/beside/resolved.conf",
     "/usr/share/doc/phzd/monitoring/phzd.rules.yml",
     "/usr/share/fish/vendor_completions.d/phzd.fish",
 ];
