@@ -7,6 +7,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+
 use crate::machine::PUBLIC;
 use crate::paced::Paced;
 use crate::questions::{Client, Expected, Query, Questions, Work};
@@ -36,6 +39,8 @@ pub struct Watch {
 pub fn watch(server: SocketAddr, pause: Duration, going: &AtomicBool) -> Watch {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
+    // Many replies may come at once. What the kernel then drops is to be the server's alone.
+    setsockopt(&socket, RcvBufForce, &(8 << 20)).unwrap();
     let mut questions = Questions::buckets();
     let mut watch = Watch::default();
     let begin = Instant::now();

@@ -63,12 +63,28 @@ fn what_is_under_way_when_it_is_stopped_is_answered() {
     assert_eq!(machine.property("ExecMainStatus"), "0");
 }
 
+/// What the journal has of phzd's own process: line by line, all fields.
+fn journal(machine: &Machine) -> Vec<serde_json::Value> {
+    let said = machine.run_unseen("journalctl --no-pager --output json --unit phzd.service _COMM=phzd").text;
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn the_journal_has_what_it_says_with_fields() {
     let machine = Machine::serving();
-    let said = machine.run_well("journalctl --no-pager --output json --unit phzd.service");
-    let lines: Vec<serde_json::Value> =
-        said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of_phzd: Vec<_> = lines.iter().filter(|line| line["_COMM"] == "phzd").collect();
-    assert!(!of_phzd.is_empty(), "{said}");
+    machine.configure("[server]\nlisten = [\"nowhere\"]\n");
+    assert_ne!(machine.run("systemctl reload phzd.service").code, 0);
+    let lines = journal(&machine);
+    let line = |begin: &str| {
+        let found = lines.iter().find(|line| line["MESSAGE"].as_str().is_some_and(|said| said.starts_with(begin)));
+        found.unwrap_or_else(|| panic!("no line begins with {begin:?}: {lines:#?}"))
+    };
+    let serving = line("serving");
+    println!("    {serving:#}");
+    assert!(serving["PHZD_ADDRESSES"].as_str().unwrap().contains("127.0.0.1:53"));
+    assert!(serving["PHZD_RESOLVERS"].as_str().unwrap().contains("172.31.0.2:53"));
+    assert_eq!((&serving["PRIORITY"], &serving["SYSLOG_IDENTIFIER"]), (&"6".into(), &"phzd".into()), "info");
+    assert_eq!(line("not reloaded")["PRIORITY"], "3", "an error");
+    let errors = machine.run_well("journalctl --no-pager --priority err --unit phzd.service");
+    assert!(errors.contains("not reloaded"), "{errors}");
 }
