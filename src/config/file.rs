@@ -92,7 +92,13 @@ impl File {
     /// Reads one TOML text; `name` is what messages call it, and relative paths begin beside it. Mistakes are
     /// kept for [`File::check`].
     pub fn parse(name: &str, text: &str) -> Self {
-        super::load::parse(name, text)
+        super::load::parse(name, text, &NamedFile::read)
+    }
+
+    /// The same without the disk: the files that `text` names are what `open` makes of their paths.
+    #[doc(hidden)] // for fuzz/
+    pub fn parse_with(name: &str, text: &str, open: &dyn Fn(&Path) -> NamedFile) -> Self {
+        super::load::parse(name, text, open)
     }
 
     /// Reads the file at `path` and its drop-ins: beside `phzd.toml`, every `phzd.d/*.toml` in name order. Mistakes, a

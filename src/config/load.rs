@@ -10,10 +10,10 @@ use super::file::{File, NamedFile};
 use super::problem::{Place, Problem, Source};
 use super::read;
 
-/// One text alone; relative paths begin where `name` says it is.
-pub(super) fn parse(name: &str, text: &str) -> File {
+/// One text alone; relative paths begin where `name` says it is, and the files there are had by `open`.
+pub(super) fn parse(name: &str, text: &str, open: read::Open<'_>) -> File {
     let mut file = File::default();
-    read::read(&Source::new(name, text), folder_of(Path::new(name)), &mut file);
+    read::read(&Source::new(name, text), (folder_of(Path::new(name)), open), &mut file);
     file
 }
 
@@ -46,6 +46,12 @@ impl NamedFile {
         let source = source(path).map_err(|problem| advise(problem, hint));
         Self { text: source, anyone_may_write: anyone_may_write(path) }
     }
+
+    /// The same of octets that are there already, and that messages call `name`.
+    #[doc(hidden)] // for fuzz/
+    pub fn of(name: &str, octets: Vec<u8>) -> Self {
+        Self { text: text(name, octets), anyone_may_write: false }
+    }
 }
 
 /// The folder in which a file's relative paths begin.
@@ -58,7 +64,7 @@ fn add(path: &Path, hint: &str, file: &mut File) {
     match source(path) {
         Ok(source) => {
             warn_if_anyone_may_write(path, &Place::whole(&source), "file", file);
-            read::read(&source, folder_of(path), file);
+            read::read(&source, (folder_of(path), &NamedFile::read), file);
         }
         Err(problem) => {
             file.incomplete = true;
@@ -104,9 +110,14 @@ fn source(path: &Path) -> Result<Arc<Source>, Problem> {
     let bytes = fs::read(path).map_err(|error| {
         Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {}", reason(&error)))
     })?;
-    String::from_utf8(bytes).map(|text| Source::new(&name, text)).map_err(|error| {
+    text(&name, bytes)
+}
+
+/// The text that a file's octets are.
+fn text(name: &str, octets: Vec<u8>) -> Result<Arc<Source>, Problem> {
+    String::from_utf8(octets).map(|text| Source::new(name, text)).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let source = Source::new(&name, String::from_utf8_lossy(error.as_bytes()));
+        let source = Source::new(name, String::from_utf8_lossy(error.as_bytes()));
         let place = Place::new(&source, good..good + '\u{fffd}'.len_utf8());
         Problem::mistake(Some(&place), "the file is not UTF-8 text").hint("save it as UTF-8")
     })

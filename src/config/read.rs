@@ -10,7 +10,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::file::{Bucket, Cache, Endpoint, File, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone};
+use super::file::{Bucket, Cache, Endpoint, File, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone};
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
 use super::syntax::{self, Broken};
@@ -84,28 +84,31 @@ const TARGET_KEYS: &[&str] = &["url", "ip"];
 /// The keys of a zone's record.
 const RECORD_KEYS: &[&str] = &["name", "type", "ttl", "values", "alias"];
 
-/// Reads `source` into `file`, after what is there. Relative paths begin at `folder`.
-pub(super) fn read(source: &Arc<Source>, folder: &Path, file: &mut File) {
+/// How files that a configuration names are had.
+pub(super) type Open<'a> = &'a dyn Fn(&Path) -> NamedFile;
+
+/// Reads `source` into `file`, after what is there. Relative paths begin at `folder`; who they name is had by `open`.
+pub(super) fn read(source: &Arc<Source>, (folder, open): (&Path, Open<'_>), file: &mut File) {
     file.sources.push(Arc::clone(source));
     let (document, errors) = DeTable::parse_recoverable(source.text());
     match syntax::repair(source.text(), &errors) {
-        None => read_document(source, folder, &document, &errors, file),
+        None => read_document(source, (folder, open), &document, &errors, file),
         Some((text, told)) => {
             let (document, errors) = DeTable::parse_recoverable(&text);
-            read_document(source, folder, &document, &[told, errors].concat(), file);
+            read_document(source, (folder, open), &document, &[told, errors].concat(), file);
         }
     }
 }
 
 fn read_document(
     source: &Arc<Source>,
-    folder: &Path,
+    (folder, open): (&Path, Open<'_>),
     document: &Spanned<DeTable<'_>>,
     errors: &[toml::de::Error],
     file: &mut File,
 ) {
     let broken = syntax::problems(source, errors);
-    let mut reader = Reader { source, folder, broken: &broken, problems: Vec::new(), sources: Vec::new() };
+    let mut reader = Reader { source, folder, open, broken: &broken, problems: Vec::new(), sources: Vec::new() };
     reader.document(document.get_ref(), file);
     let Reader { mut problems, mut sources, .. } = reader;
     file.incomplete |= broken.lost_a_table();
@@ -124,6 +127,7 @@ struct Entry<'a> {
 struct Reader<'a> {
     source: &'a Arc<Source>,
     folder: &'a Path,
+    open: Open<'a>,
     broken: &'a Broken,
     problems: Vec<Problem>,
     /// The files that were read on the way.

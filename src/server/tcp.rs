@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::census::{Census, Entry, Seat};
+use super::framing::{self, Frame};
 use super::{GRACE, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
@@ -280,12 +281,11 @@ impl Connection {
         let mut unread = self.inbound.as_slice();
         let (mut useful, mut replies) = (false, 0);
         let pause = loop {
-            let Some((length, rest)) = unread.split_first_chunk::<2>() else { break Pause::Inbound };
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length == 0 {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            let Some((message, rest)) = rest.split_at_checked(length) else { break Pause::Inbound };
+            let (message, rest) = match framing::first(unread) {
+                Frame::Whole(message, rest) => (message, rest),
+                Frame::Part => break Pause::Inbound,
+                Frame::Nonsense => return Err(ErrorKind::InvalidData.into()),
+            };
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
             }
@@ -301,7 +301,7 @@ impl Connection {
             };
             useful = true;
             replies += u64::from(length > 0);
-            enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
+            framing::append(&mut self.outbound, reply.get(..length).unwrap_or_default());
         };
         let answered = self.inbound.len() - unread.len();
         hall.counts().at_once.add(now.elapsed(), replies);
@@ -319,7 +319,7 @@ impl Connection {
 
     /// Puts a reply that was waited for with those to be written.
     fn enqueue(&mut self, reply: &[u8]) {
-        enqueue(&mut self.outbound, reply);
+        framing::append(&mut self.outbound, reply);
         self.earn();
     }
 
@@ -348,21 +348,13 @@ impl Connection {
         let (places, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.places, places));
         while let Some(reply) = self.returned.recv().await {
-            enqueue(&mut self.outbound, &reply);
+            framing::append(&mut self.outbound, &reply);
             while let Ok(reply) = self.returned.try_recv() {
-                enqueue(&mut self.outbound, &reply);
+                framing::append(&mut self.outbound, &reply);
             }
             self.write().await?;
         }
         self.stream.shutdown().await
-    }
-}
-
-/// Appends a reply with its length before it. One of none is left out.
-fn enqueue(outbound: &mut Vec<u8>, reply: &[u8]) {
-    if let (Ok(length), false) = (u16::try_from(reply.len()), reply.is_empty()) {
-        outbound.extend_from_slice(&length.to_be_bytes());
-        outbound.extend_from_slice(reply);
     }
 }
 
