@@ -293,3 +293,39 @@ fn a_socket_that_no_listen_address_wants_is_a_mistake_at_the_start() {
     let line = said.lines().find(|line| line.starts_with("phzd: ")).unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains(&format!("{given} (TCP, of phzd.socket); make ListenDatagram=")), "{line}");
 }
+
+/// The units, with the program of these tests where theirs is.
+fn units() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for unit in ["phzd.service", "phzd.socket"] {
+        let text = std::fs::read_to_string(format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        std::fs::write(folder.path().join(unit), text.replace("/usr/bin/phzd", env!("CARGO_BIN_EXE_phzd"))).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn systemd_finds_no_fault_with_the_units() {
+    let folder = units();
+    let unit = |name: &str| folder.path().join(name);
+    let mut analyse = Command::new("systemd-analyze");
+    let verified =
+        analyse.args(["verify", "--man=no"]).arg(unit("phzd.service")).arg(unit("phzd.socket")).output().unwrap();
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+    // Tenths of the exposure.
+    let mut analyse = Command::new("systemd-analyze");
+    let analysed = analyse
+        .args(["security", "--no-pager", "--offline=true", "--threshold=15"])
+        .arg(unit("phzd.service"))
+        .output()
+        .unwrap();
+    let table = String::from_utf8_lossy(&analysed.stdout).into_owned();
+    assert!(analysed.status.success(), "{table}{}", String::from_utf8_lossy(&analysed.stderr));
+    assert!(table.contains("Overall exposure level"), "{table}");
+    // What is left is explained in the unit, by name.
+    let text = std::fs::read_to_string(unit("phzd.service")).unwrap();
+    let left = table.lines().filter_map(|line| line.strip_prefix('✗')?.split_whitespace().next());
+    for setting in left.map(|setting| setting.split(['=', ':']).next().unwrap()) {
+        assert!(text.lines().any(|line| line.starts_with('#') && line.contains(setting)), "{setting} in {text}");
+    }
+}

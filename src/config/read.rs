@@ -10,7 +10,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::file::{Bucket, Cache, Endpoint, File, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone};
+use super::file::{
+    Bucket, Cache, Endpoint, File, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone,
+};
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
 use super::syntax::{self, Broken};

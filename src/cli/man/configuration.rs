@@ -21,9 +21,13 @@ pub fn page() -> String {
     )]);
     roff.control("PP", []).text([
         bold("phzd check"),
-        roman(" tells every mistake. SIGHUP has phzd read the files again; what changes in [server], but for "),
-        bold("clients"),
-        roman(", needs a restart."),
+        roman(" tells every mistake. "),
+        bold("phzd ctl reload"),
+        roman(
+            " and SIGHUP have phzd read the files again. All is taken over at once, listen addresses as well, but for these of \
+             [server], which are in force when phzd is started again: udp-threads, pin-threads, busy-poll-us and \
+             receive-buffer-kb of addresses that are open, control, http.",
+        ),
     ]);
     let all = shown();
     roff.control("SH", ["TABLES AND KEYS"]).text([roman(
