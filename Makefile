@@ -159,8 +159,10 @@ install:  ## put binary, configuration, unit, manual pages and completions under
 	install -D -m 755 '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/phzd'
 	if [ ! -e '$(DESTDIR)/etc/phzd/phzd.toml' ]; then install -D -m 644 config/phzd.toml '$(DESTDIR)/etc/phzd/phzd.toml'; fi
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/phzd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
-	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+	for unit in phzd.service phzd.socket; do
+	  sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit
+	  chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit
+	done
 	install -m 644 systemd/phzd.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.socket'
 	share='$(DESTDIR)$(PREFIX)/share'
 	install -D -m 644 man/phzd.8 "$$share/man/man8/phzd.8"
