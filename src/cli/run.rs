@@ -43,11 +43,8 @@ fn log_to_standard_error() {
     match journal {
         Some(journal) => {
             // The journal's words for the levels that we have; its notices are for what is out of the ordinary.
-            let priorities = PriorityMappings {
-                info: Priority::Informational,
-                debug: Priority::Debug,
-                ..PriorityMappings::new()
-            };
+            let priorities =
+                PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
             log.with(journal.with_field_prefix(Some(FIELDS.into())).with_priority_mappings(priorities)).init();
         }
         None if terminal => log.with(lines).init(),

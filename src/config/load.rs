@@ -110,9 +110,8 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
 /// The text of the file at `path`.
 fn source(path: &Path) -> Result<Arc<Source>, Problem> {
     let name = path.display().to_string();
-    let unread = |why: &str| {
-        Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {why}"))
-    };
+    let unread =
+        |why: &str| Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {why}"));
     let mut octets = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets));
     read.map_err(|error| unread(&reason(&error)))?;

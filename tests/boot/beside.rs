@@ -1,6 +1,7 @@
-//! Beside systemd-resolved and glibc: the README's recipes, as they stand there, on a host whose DHCP names the `.2`. Whoever
-//! asks for a bucket must get its private address, a thousand times, and the `.2`, which would give the public one, must
-//! never be asked.
+//! Beside systemd-resolved and glibc: the README's recipes, as they stand there, on a host whose DHCP names the `.2`.
+//!
+//! Whoever asks for a bucket must get its private address, a thousand times, and the `.2`, which would give the public
+//! one, must never be asked.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::machine::{BUCKET, Machine, PRIVATE, PUBLIC, Side};
+use crate::machine::{BUCKET, Machine, PRIVATE, PUBLIC};
 use crate::questions::{Expected, NAMES, Questions};
 
 /// All buckets' names, for a shell.
@@ -31,7 +32,8 @@ fn follow(machine: &Machine, words: &str) {
 
 /// Questions for a bucket that the `.2` was asked so far.
 fn asked_of_the_resolver(machine: &Machine) -> usize {
-    let journal = machine.run_unseen("journalctl --no-pager --output cat --unit vpc-resolver.service").text;
+    let journal =
+        machine.run_unseen("journalctl --sync; journalctl --no-pager --output cat --unit vpc-resolver.service").text;
     journal.lines().filter(|line| line.contains(" info: ") && line.contains("amazonaws.com.")).count()
 }
 
@@ -43,35 +45,63 @@ fn by_getent(machine: &Machine) -> (usize, usize) {
     (private, said.lines().count() - private)
 }
 
+/// What must be so once the README's recipe is followed, whichever way programs ask.
+fn phzd_is_all_that_is_asked(machine: &Machine) {
+    machine.wait_until("resolvectl dns | cut -d: -f2- | tr -d '\\n '", "127.0.0.1");
+    machine.run_well("resolvectl --no-pager status");
+    let before = asked_of_the_resolver(machine);
+    assert!(machine.run_well(&format!("getent hosts {BUCKET}")).starts_with(PRIVATE));
+    assert!(machine.run_well(&format!("getent --service hosts:dns hosts {BUCKET}")).starts_with(PRIVATE));
+    assert!(machine.run_well(&format!("resolvectl query {BUCKET}")).contains(&format!(": {PRIVATE}")));
+    assert!(machine.run_well("getent hosts www.example.com").starts_with("192.0.2.1 "), "the rest is forwarded");
+
+    assert_eq!(by_getent(machine), (NAMES, 0));
+    machine.run_well("resolvectl flush-caches");
+    let queried = machine.run_unseen(&format!("resolvectl query --legend=no {ALL}")).text;
+    assert_eq!(queried.lines().filter(|line| line.contains(&format!(": {PRIVATE}"))).count(), NAMES, "{queried}");
+    assert_eq!(asked_of_the_resolver(machine), before, "the .2 was asked for a bucket");
+}
+
 #[test]
-fn phzd_is_all_that_systemd_resolved_asks() {
-    let machine = Machine::serving();
-    // Before: the interface's own server, the `.2`, is asked, and says what everybody may know.
-    machine.wait_until("resolvectl dns ens5 | cut -d: -f2", "172.31.0.2");
-    machine.run_well("resolvectl --no-pager dns");
+fn as_amazon_linux_ships_it_resolv_conf_has_phzd_alone() {
+    let mut machine = Machine::with_phzd();
+    machine.write("usr/lib/systemd/resolved.conf.d/amazon.conf", "[Resolve]\nDNSStubListener=no\nCache=no\n");
+    machine.prepare("ln -sf ../run/systemd/resolve/resolv.conf /etc/resolv.conf");
+    machine.boot();
+    machine.wait_until_private("127.0.0.1");
+    // Before: DHCP's server, the `.2`, is asked, and says what everybody may know.
+    let servers = "grep ^nameserver /etc/resolv.conf | tr '\\n' ' '";
+    machine.wait_until(servers, "nameserver 172.31.0.2");
+    machine.run_well("cat /etc/resolv.conf | grep -v ^#");
     assert!(machine.run_well(&format!("getent hosts {BUCKET}")).starts_with(PUBLIC));
     assert!(asked_of_the_resolver(&machine) > 0, "a question that comes to the .2 is seen");
 
     follow(&machine, "resolved.conf.d");
-    machine.wait_until("resolvectl dns | cut -d: -f2- | tr -d '\\n '", "127.0.0.1");
-    machine.run_well("resolvectl --no-pager status");
-    let before = asked_of_the_resolver(&machine);
-    assert!(machine.run_well(&format!("getent hosts {BUCKET}")).starts_with(PRIVATE));
-    assert!(machine.run_well(&format!("getent ahosts {BUCKET}")).starts_with(PRIVATE));
-    assert!(machine.run_well(&format!("resolvectl query {BUCKET}")).contains(&format!(": {PRIVATE}")));
-    assert!(machine.run_well("getent hosts www.example.com").starts_with("192.0.2.1 "), "the rest is forwarded");
+    machine.wait_until(servers, "nameserver 127.0.0.1");
+    machine.run_well("cat /etc/resolv.conf | grep -v ^#");
+    phzd_is_all_that_is_asked(&machine);
+    // From a boot, too.
+    machine.reboot();
+    machine.wait_until(servers, "nameserver 127.0.0.1");
+    machine.wait_until_private("127.0.0.1");
+    phzd_is_all_that_is_asked(&machine);
+}
 
-    assert_eq!(by_getent(&machine), (NAMES, 0));
-    machine.run_well("resolvectl flush-caches");
-    let queried = machine.run_unseen(&format!("resolvectl query --legend=no {ALL}")).text;
-    assert_eq!(queried.lines().filter(|line| line.contains(&format!(": {PRIVATE}"))).count(), NAMES, "{queried}");
+#[test]
+fn with_its_stub_systemd_resolved_asks_phzd_alone() {
+    let machine = Machine::serving();
+    machine.wait_until("resolvectl dns ens5 | cut -d: -f2", "172.31.0.2");
+    assert!(machine.run_well(&format!("getent hosts {BUCKET}")).starts_with(PUBLIC));
+    follow(&machine, "resolved.conf.d");
+    phzd_is_all_that_is_asked(&machine);
 
     // And while phzd is killed and comes back: late or not at all, but nothing public.
     machine.run_well("resolvectl flush-caches");
+    let before = asked_of_the_resolver(&machine);
     let (private, public) = thread::scope(|scope| {
-        let asking = scope.spawn(|| machine.inside(Side::Inside, || thousand("127.0.0.53:53")));
+        let asking = scope.spawn(|| machine.inside(|| thousand("127.0.0.53:53")));
         thread::sleep(Duration::from_secs(1));
-        machine.run("systemctl kill --kill-who=main --signal=KILL phzd.service");
+        machine.run_well("systemctl kill --kill-who=main --signal=KILL phzd.service");
         asking.join().unwrap()
     });
     println!("    {NAMES} questions to 127.0.0.53, phzd killed meanwhile: {private} private, {public} public");

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{self, Watch};
-use crate::machine::{Machine, Side, wait};
+use crate::machine::{Machine, wait};
 
 const DOOR: &str = "127.0.0.1:53";
 
@@ -33,7 +33,11 @@ impl Seen {
     fn nothing_else_is_lost(&self, in_hand: usize) {
         let (sent, answered) = (self.watch.sent(), self.watch.answered());
         assert_eq!(self.watch.wrong, 0);
-        assert!(answered as u64 + self.dropped + in_hand as u64 >= sent as u64, "{} of {sent} are lost", sent - answered);
+        assert!(
+            answered as u64 + self.dropped + in_hand as u64 >= sent as u64,
+            "{} of {sent} are lost",
+            sent - answered
+        );
     }
 }
 
@@ -42,9 +46,9 @@ fn watched(machine: &Machine, pause: Duration, harm: &str) -> Seen {
     let server: SocketAddr = DOOR.parse().unwrap();
     let going = AtomicBool::new(true);
     let before = machine.main_pid();
-    let dropped = machine.inside(Side::Inside, client::dropped);
+    let dropped = machine.inside(client::dropped);
     let watch = thread::scope(|scope| {
-        let watch = scope.spawn(|| machine.inside(Side::Inside, || client::watch(server, pause, &going)));
+        let watch = scope.spawn(|| machine.inside(|| client::watch(server, pause, &going)));
         thread::sleep(AROUND);
         let begin = Instant::now();
         machine.run_well(harm);
@@ -55,7 +59,7 @@ fn watched(machine: &Machine, pause: Duration, harm: &str) -> Seen {
         going.store(false, Ordering::Relaxed);
         watch.join().unwrap()
     });
-    let dropped = machine.inside(Side::Inside, client::dropped) - dropped;
+    let dropped = machine.inside(client::dropped) - dropped;
     println!(
         "    {} sent, {} answered, {} wrong, {dropped} dropped by the kernel; the longest without a reply {:.3?}, the longest \
          wait {:.3?}",
@@ -92,10 +96,10 @@ fn a_daemon_that_hangs_is_ended_by_the_watchdog() {
 }
 
 #[test]
-fn a_restart_by_hand_loses_nothing() {
+fn a_restart_by_hand_loses_nothing_nor_does_an_upgrade() {
     let machine = Machine::serving();
-    for pause in [10, 1].map(Duration::from_millis) {
-        watched(&machine, pause, RESTART).nothing_else_is_lost(0);
+    for (pause, harm) in [(10, RESTART), (1, RESTART), (1, "dpkg --install /root/phzd.deb")] {
+        watched(&machine, Duration::from_millis(pause), harm).nothing_else_is_lost(0);
     }
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client;
-use crate::machine::{BUCKET, Machine, PRIVATE, Side};
+use crate::machine::{BUCKET, Machine, PRIVATE};
 
 #[test]
 fn an_address_that_comes_ten_seconds_after_the_boot_is_served_then() {
@@ -38,8 +38,7 @@ fn while_the_host_has_no_address_yet_nobody_is_told_the_public_one() {
     let server = "127.0.0.1:53".parse().unwrap();
     let going = AtomicBool::new(true);
     let watch = thread::scope(|scope| {
-        let watch =
-            scope.spawn(|| machine.inside(Side::Inside, || client::watch(server, Duration::from_millis(10), &going)));
+        let watch = scope.spawn(|| machine.inside(|| client::watch(server, Duration::from_millis(10), &going)));
         thread::sleep(Duration::from_secs(2));
         machine.run_well("systemctl start vpc-dhcp.service");
         machine.wait_until_private("127.0.0.1");

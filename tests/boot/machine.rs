@@ -39,15 +39,6 @@ pub struct Said {
     pub code: i32,
 }
 
-/// Which network a thread works in.
-#[derive(Debug, Clone, Copy)]
-pub enum Side {
-    /// The machine's.
-    Inside,
-    /// That of the other hosts of its subnet.
-    Vpc,
-}
-
 /// A machine, off or on.
 pub struct Machine {
     name: String,
@@ -61,7 +52,10 @@ impl Machine {
     pub fn new() -> Machine {
         static LEFTOVERS: Once = Once::new();
         LEFTOVERS.call_once(remove_leftovers);
-        assert!(nix::unistd::geteuid().is_root(), "a machine is made of namespaces, which takes root: run `make boot` as root");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "a machine is made of namespaces, which takes root: run `make boot` as root"
+        );
         let base = target().join("tools/machine");
         assert!(base.exists(), "{} is not there: `make boot` makes it, with debootstrap", base.display());
 
@@ -142,12 +136,18 @@ impl Machine {
     pub fn boot(&mut self) {
         println!("# the machine is switched on");
         // Two containers of one control group would be in each other's way.
-        let groups: String =
-            self.groups().iter().map(|group| format!("mkdir -p {0} && echo $$ >{0}/cgroup.procs; ", group.display())).collect();
+        let groups: String = self
+            .groups()
+            .iter()
+            .map(|group| format!("mkdir -p {0} && echo $$ >{0}/cgroup.procs; ", group.display()))
+            .collect();
         let keep = if groups.is_empty() { "" } else { "--keep-unit" };
         let console = File::create(self.folder.join("console.log")).unwrap();
         let nspawn = Command::new("sh")
-            .args(["-ec", &format!("{groups} exec systemd-nspawn --boot --quiet --private-network --register=no {keep} \"$@\"")])
+            .args([
+                "-ec",
+                &format!("{groups} exec systemd-nspawn --boot --quiet --private-network --register=no {keep} \"$@\""),
+            ])
             .args(["sh", "--machine", &self.name, "--directory"])
             .arg(self.root())
             .stdin(Stdio::null())
@@ -157,7 +157,8 @@ impl Machine {
             .expect("systemd-nspawn starts");
         let nspawn = self.on.insert((nspawn, 0)).0.id();
         let console = || fs::read_to_string(self.folder.join("console.log")).unwrap_or_default();
-        let init = wait(|| child_that_is_init(nspawn)).unwrap_or_else(|| panic!("the machine does not start:\n{}", console()));
+        let init =
+            wait(|| child_that_is_init(nspawn)).unwrap_or_else(|| panic!("the machine does not start:\n{}", console()));
         self.on.as_mut().expect("it was just put there").1 = init;
         let booted = wait(|| {
             let state = self.run_unseen("systemctl is-system-running");
@@ -222,7 +223,10 @@ impl Machine {
     /// Runs a shell command on the machine while it is off; it has to succeed.
     pub fn prepare(&self, command: &str) {
         quiet(
-            Command::new("chroot").arg(self.root()).args(["sh", "-ec", command]).env("DEBIAN_FRONTEND", "noninteractive"),
+            Command::new("chroot")
+                .arg(self.root())
+                .args(["sh", "-ec", command])
+                .env("DEBIAN_FRONTEND", "noninteractive"),
         );
     }
 
@@ -231,12 +235,6 @@ impl Machine {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a file is in a folder")).unwrap();
         fs::write(path, text).unwrap();
-    }
-
-    /// Puts a file of this repository on the machine, as it is.
-    pub fn copy(&self, from: &str, to: &str) {
-        println!("# {from} is put to /{to}");
-        self.write(to, &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(from)).unwrap());
     }
 
     /// A file of the machine, as it is reached from here.
@@ -248,13 +246,9 @@ impl Machine {
         }
     }
 
-    /// Does `work` on a thread that is in one of the machine's networks.
-    pub fn inside<T: Send>(&self, side: Side, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = match side {
-            Side::Inside => PathBuf::from(format!("/proc/{}/ns/net", self.init())),
-            Side::Vpc => self.path("run/netns/vpc"),
-        };
-        let namespace = File::open(namespace).expect("the machine is on");
+    /// Does `work` on a thread that is in the machine's network.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.init())).expect("the machine is on");
         thread::scope(|scope| {
             let worker = scope.spawn(move || {
                 setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may enter");

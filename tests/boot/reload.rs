@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{self, Loaded};
-use crate::machine::{BUCKET, Machine, PRIVATE, Side};
+use crate::machine::{BUCKET, Machine, PRIVATE};
 
 const DOOR: &str = "127.0.0.1:53";
 
@@ -15,7 +15,7 @@ const SECONDS: u64 = 6;
 
 fn load(machine: &Machine) -> Loaded {
     let server: SocketAddr = DOOR.parse().unwrap();
-    machine.inside(Side::Inside, || client::load(server, SECONDS)).unwrap()
+    machine.inside(|| client::load(server, SECONDS)).unwrap()
 }
 
 #[test]

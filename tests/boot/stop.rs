@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 
-use crate::machine::{Machine, Side};
+use crate::machine::Machine;
 
 /// Queries under way when phzd is told to stop.
 const QUERIES: u16 = 200;
@@ -29,7 +29,7 @@ fn what_is_under_way_when_it_is_stopped_is_answered() {
     let server: SocketAddr = "127.0.0.1:53".parse().unwrap();
     // The resolver stands still, so that queries are under way for as long as that.
     machine.run_well("systemctl kill --signal=STOP vpc-resolver.service");
-    let (answered, took) = machine.inside(Side::Inside, || {
+    let (answered, took) = machine.inside(|| {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         for id in 0..QUERIES {
