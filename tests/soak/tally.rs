@@ -1,0 +1,109 @@
+//! What became of queries.
+
+use std::time::Duration;
+
+use crate::asked::{Asked, Verdict};
+
+/// Wrong replies that are told in words.
+const TOLD: usize = 10;
+
+/// Sums of a load. Every query sent is right, truncated, excused, wrong, silent as it should be, or lost.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub sent: u64,
+    pub right: u64,
+    pub truncated: u64,
+    pub excused: u64,
+    pub wrong: u64,
+    /// Got no reply, on purpose.
+    pub silent: u64,
+    /// Got no reply, and should have.
+    pub lost: u64,
+    /// That the kernel would not take: they count as not sent.
+    pub unsent: u64,
+    /// Replies to nobody: a wrong id, or a second reply.
+    pub stray: u64,
+    /// Connections that could not be had, or ended too early.
+    pub broken: u64,
+    /// The largest reply in octets, ...
+    pub largest: usize,
+    /// ... and the most octets of a reply for each of its query.
+    pub most_for_one: f64,
+    /// What was wrong, at first.
+    pub told: Vec<String>,
+    /// How long those took that need no resolver, in microseconds, ...
+    pub at_once: Vec<u32>,
+    /// ... and the others.
+    pub waited: Vec<u32>,
+}
+
+impl Tally {
+    /// Enters a reply.
+    pub fn enter(&mut self, asked: &Asked, reply: &[u8], verdict: Verdict, took: Duration) {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let times = if asked.is_answered_at_once() { &mut self.at_once } else { &mut self.waited };
+        times.push(micros);
+        self.largest = self.largest.max(reply.len());
+        self.most_for_one = self.most_for_one.max(reply.len() as f64 / asked.packet.len() as f64);
+        match verdict {
+            Verdict::Right => self.right += 1,
+            Verdict::Truncated => self.truncated += 1,
+            Verdict::Excused => self.excused += 1,
+            Verdict::Wrong(why) => {
+                self.wrong += 1;
+                self.tell(why);
+            }
+        }
+    }
+
+    /// Enters that there was no reply.
+    pub fn give_up(&mut self, asked: &Asked) {
+        if asked.wants_silence() {
+            self.silent += 1;
+        } else {
+            self.lost += 1;
+            self.tell(format!("{:?} asks {:?}: no reply", asked.who, asked.what));
+        }
+    }
+
+    pub fn tell(&mut self, what: String) {
+        if self.told.len() < TOLD {
+            self.told.push(what);
+        }
+    }
+
+    /// Replies that came.
+    pub fn answered(&self) -> u64 {
+        self.right + self.truncated + self.excused + self.wrong
+    }
+
+    pub fn add(&mut self, other: Tally) {
+        for (sum, part) in [
+            (&mut self.sent, other.sent),
+            (&mut self.right, other.right),
+            (&mut self.truncated, other.truncated),
+            (&mut self.excused, other.excused),
+            (&mut self.wrong, other.wrong),
+            (&mut self.silent, other.silent),
+            (&mut self.lost, other.lost),
+            (&mut self.unsent, other.unsent),
+            (&mut self.stray, other.stray),
+            (&mut self.broken, other.broken),
+        ] {
+            *sum += part;
+        }
+        self.largest = self.largest.max(other.largest);
+        self.most_for_one = self.most_for_one.max(other.most_for_one);
+        other.told.into_iter().for_each(|told| self.tell(told));
+        self.at_once.extend(other.at_once);
+        self.waited.extend(other.waited);
+    }
+}
+
+/// Milliseconds within which `share` of a thousand were answered.
+pub fn per_mille(times: &[u32], share: usize) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let rank = (times.len() * share).div_ceil(1000).max(1);
+    times.get(rank - 1).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+}
