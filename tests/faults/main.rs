@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod cores;
 mod floor;
 mod forgery;
 mod lab;
@@ -35,8 +36,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use cores::{Cores, stay_on};
 use lab::Outcome;
-use programs::{Cores, Program, stay_on};
+use programs::Program;
 use rows::{ECHO, ROWS, Row, Trial};
 use table::{Cell, Line};
 

@@ -1,7 +1,7 @@
 //! The accounts of a load: what clients have seen beside what phzd and the kernel have counted.
 
 use crate::daemon::{Metrics, Phzd};
-use crate::lab::Lab;
+use crate::lab::{Lab, Losses};
 use crate::namespace::Outcome;
 use crate::table::{Measure, Must};
 use crate::tally::Tally;
@@ -9,12 +9,12 @@ use crate::tally::Tally;
 /// What was counted before a load.
 pub struct Account {
     metrics: Metrics,
-    lost_by_clients: u64,
+    losses: Losses,
 }
 
 impl Account {
     pub fn open(lab: &Lab, phzd: &Phzd<'_>) -> Outcome<Account> {
-        Ok(Account { metrics: phzd.metrics()?, lost_by_clients: lab.lost_by_clients()? })
+        Ok(Account { metrics: phzd.metrics()?, losses: lab.losses()? })
     }
 
     /// What was counted since, against what clients saw over UDP and over TCP.
@@ -22,7 +22,9 @@ impl Account {
         let now = phzd.metrics()?;
         let since = |name: &str, words: &str| now.sum(name, words) - self.metrics.sum(name, words);
         let drops = since("phzd_receive_drops_total", "");
-        let lost_by_clients = (lab.lost_by_clients()? - self.lost_by_clients) as f64;
+        let losses = lab.losses()?;
+        let at_clients = (losses.sockets - self.losses.sockets) as f64;
+        let between = (losses.links - self.losses.links) as f64;
         let counted = |transport: &str| since("phzd_queries_total", &format!("transport=\"{transport}\""));
         let exactly = Must::AtMost(0.0);
         for told in udp.told.iter().chain(&tcp.told) {
@@ -36,17 +38,18 @@ impl Account {
             Measure::new("SERVFAIL while no resolver answers", (udp.excused + tcp.excused) as f64, Must::Nothing),
             Measure::new("silence where it is the answer", (udp.silent + tcp.silent) as f64, Must::Nothing),
             Measure::new("dropped by the kernel before phzd", drops, Must::Nothing),
-            Measure::new("dropped at the clients' sockets", lost_by_clients, Must::Nothing),
+            Measure::new("dropped at the clients' sockets", at_clients, Must::Nothing),
+            Measure::new("dropped between the hosts", between, Must::Nothing),
             Measure::new("not sent: no room in the kernel", udp.unsent as f64, Must::Nothing),
             // Of what the kernel dropped, some would have been met by silence.
-            Measure::new("lost beyond that, UDP", (udp.lost as f64 - drops - lost_by_clients).max(0.0), exactly),
+            Measure::new("lost beyond that, UDP", (udp.lost as f64 - drops - at_clients - between).max(0.0), exactly),
             Measure::new("lost, TCP", tcp.lost as f64, exactly),
             Measure::new("connections refused or broken", tcp.broken as f64, exactly),
-            Measure::new("UDP queries phzd did not count", udp.sent as f64 - drops - counted("udp"), exactly),
+            Measure::new("UDP queries phzd did not count", udp.sent as f64 - drops - between - counted("udp"), exactly),
             Measure::new("TCP queries phzd did not count", tcp.sent as f64 - counted("tcp"), exactly),
             Measure::new(
                 "replies phzd counted and nobody got",
-                since("phzd_replies_total", "") - (udp.answered() + tcp.answered()) as f64 - lost_by_clients,
+                since("phzd_replies_total", "") - (udp.answered() + tcp.answered()) as f64 - at_clients - between,
                 exactly,
             ),
             Measure::new("replies the kernel would not send", since("phzd_unsent_replies_total", ""), exactly),

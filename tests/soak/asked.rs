@@ -12,6 +12,7 @@ use hickory_proto::rr::{RData, RecordType};
 use crate::lab::{ENDPOINT, FLAPPING, Who};
 use crate::names::{Name, wire};
 use crate::sky::Sky;
+use crate::tally::Wait;
 
 /// The most that a reply over UDP may take.
 pub const MOST: usize = 1232;
@@ -141,19 +142,25 @@ impl Asked {
         u16::from_be_bytes([self.packet[0], self.packet[1]])
     }
 
-    /// Whether it gets no reply on purpose.
+    /// Whether it may be that it gets no reply on purpose.
     pub fn wants_silence(&self) -> bool {
         match self.what {
-            What::Question(name, ..) => self.who.is_other() && matches!(name, Name::Mute(_)),
+            What::Question(name, ..) => self.who == Who::Greedy || self.who.is_other() && matches!(name, Name::Mute(_)),
             What::Bad(bad) => bad.code().is_none(),
         }
     }
 
-    /// Whether a zone or phzd itself answers it, so that it waits for nobody else.
-    pub fn is_answered_at_once(&self) -> bool {
-        let What::Question(name, ..) = self.what else { return true };
-        let is_private = matches!(name, Name::Always(_) | Name::Hidden(_) | Name::Mute(_));
-        self.who == Who::Stranger || self.who == Who::Allowed && is_private
+    /// What its reply waits for.
+    pub fn waits_for(&self) -> Wait {
+        let What::Question(name, kind, _) = self.what else { return Wait::Nobody };
+        match name {
+            _ if self.who == Who::Stranger => Wait::Nobody,
+            Name::Always(_) | Name::Hidden(_) | Name::Mute(_) if self.who == Who::Allowed => Wait::Nobody,
+            Name::Hidden(_) => Wait::Nobody,
+            Name::Fresh(_) | Name::Absent(_) => Wait::Resolver,
+            _ if kind != RecordType::A => Wait::Resolver,
+            _ => Wait::Cache,
+        }
     }
 
     /// Judges a reply that has just come.
@@ -174,7 +181,9 @@ impl Asked {
             What::Bad(bad) => {
                 // BADVERS has a number that means something else in TSIG records, and hickory reads that.
                 let number = u16::from(code);
-                let is_right = bad.code().map(u16::from) == Some(number) && message.answers.is_empty();
+                // That somebody may not ask may be found first.
+                let is_refused = self.who == Who::Stranger && code == ResponseCode::Refused;
+                let is_right = (bad.code().map(u16::from) == Some(number) || is_refused) && message.answers.is_empty();
                 return if is_right { Ok(Verdict::Right) } else { Err(format!("{code}")) };
             }
         };
@@ -191,9 +200,10 @@ impl Asked {
         }
         let acceptable = self.acceptable(name, kind, sky);
         if data.truncation {
-            let fits = acceptable.iter().any(|content| self.size(content, question_end) <= limit);
+            let fits = acceptable.iter().all(|content| self.size(content, question_end) <= limit);
             let is_empty = message.answers.is_empty() && code == ResponseCode::NoError;
-            return match is_empty && !fits && !self.over_tcp {
+            // Whoever asks too much is told to show that it is there, by asking over TCP.
+            return match is_empty && (!fits || self.who == Who::Greedy) && !self.over_tcp {
                 true => Ok(Verdict::Truncated),
                 false => Err("truncated".into()),
             };
@@ -223,8 +233,8 @@ impl Asked {
                 _ => Content::Nothing,
             };
             // What is popular has been answered before, and may serve past its time (RFC 8767).
-            let is_known = matches!(name, Name::Popular(_)) && kind == RecordType::A;
-            let fails = sky.resolver.since(self.due) != Some(true) && !is_known;
+            let is_known = matches!(name, Name::Popular(_) | Name::Known(_)) && kind == RecordType::A;
+            let fails = self.who == Who::Greedy || sky.resolver.since(self.due) != Some(true) && !is_known;
             [known].into_iter().chain(fails.then_some(Content::Code(ResponseCode::ServFail))).collect()
         };
         let private = |addresses: &[Ipv4Addr]| match kind {
@@ -256,7 +266,7 @@ impl Asked {
 impl Who {
     /// Whether it may ask and is given nothing private.
     fn is_other(self) -> bool {
-        matches!(self, Who::Public | Who::Greedy)
+        matches!(self, Who::Public | Who::Greedy | Who::Crowding)
     }
 }
 

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::asked::{Asked, What};
+use crate::cores::stay_on;
 use crate::lab::{ENDPOINT, FLAPPING, Lab, RESOLVER, SECOND, SERVED_AT, Who};
 use crate::names::{MANY, Name};
 use crate::namespace::Outcome;
@@ -140,6 +140,14 @@ impl<'a> Phzd<'a> {
         Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
     }
 
+    /// For how many seconds `phzd ctl cache` says that the addresses of `name` are cached.
+    pub fn age_in_cache(&self, name: Name) -> Outcome<Option<u64>> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_phzd"));
+        command.args(["ctl", "cache", &name.text(), "--json", "--socket"]).arg(self.folder().join("control.sock"));
+        let answers: serde_json::Value = serde_json::from_slice(&command.output()?.stdout)?;
+        Ok(answers.as_array().and_then(|answers| answers.iter().find_map(|answer| answer["age"].as_u64())))
+    }
+
     /// SIGHUP, and waits until the configuration has been read. Whether the new one serves.
     pub fn hang_up(&self) -> Outcome<bool> {
         let reloads = |metrics: &Metrics| {
@@ -228,13 +236,6 @@ pub fn answers(lab: &Lab, target: SocketAddr) -> Outcome<bool> {
     Ok(answered.is_ok())
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one core.
-pub fn stay_on(core: usize) -> std::io::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
-}
-
 /// A page of metrics.
 pub struct Metrics(String);
 
@@ -245,11 +246,5 @@ impl Metrics {
         let wanted =
             samples.filter(|(labels, _)| (labels.is_empty() || labels.starts_with('{')) && labels.contains(words));
         wanted.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
-    }
-
-    /// The page's lines of these names, for who wants to see them.
-    pub fn lines(&self, names: &[&str]) -> String {
-        let is_wanted = |line: &&str| names.iter().any(|name| line.starts_with(name));
-        self.0.lines().filter(is_wanted).map(|line| format!("      {line}\n")).collect()
     }
 }

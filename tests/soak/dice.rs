@@ -85,7 +85,7 @@ impl Mix {
             (Mix::Big, 500..) => Name::Middle(number),
             (Mix::Big, _) => Name::Big(number),
             (_, 0..250) => Name::Always(number),
-            (Mix::Ordinary, _) => Name::Popular(number),
+            (Mix::Ordinary, _) => Name::Known(number),
             (_, 250..400) => Name::Sometimes(number),
             (_, 400..450) => Name::Hidden(number),
             (_, 450..470) => Name::Mute(number),

@@ -43,18 +43,21 @@ pub enum Who {
     Public,
     /// In no block that may ask.
     Stranger,
-    /// Like a public one, and alone in its block: whoever asks too much.
+    /// In no subnet, and may ask; alone in its block, and asks too much.
     Greedy,
+    /// Likewise in no subnet: those who take connections.
+    Crowding,
 }
 
 impl Who {
-    pub const ALL: [Who; 4] = [Who::Allowed, Who::Public, Who::Stranger, Who::Greedy];
+    pub const ALL: [Who; 5] = [Who::Allowed, Who::Public, Who::Stranger, Who::Greedy, Who::Crowding];
 
     /// Addresses of this kind.
     pub fn addresses(self) -> Vec<Ipv4Addr> {
         let (block, first) = match self {
             Who::Allowed => ([172, 31, 1], 20),
             Who::Public => ([172, 31, 0], 20),
+            Who::Crowding => ([172, 31, 8], 20),
             Who::Stranger => return vec![Ipv4Addr::new(192, 0, 2, 7)],
             Who::Greedy => return vec![Ipv4Addr::new(172, 31, 9, 9)],
         };
@@ -110,16 +113,36 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Datagrams that clients' sockets had no room for: these the load itself has lost.
-    pub fn lost_by_clients(&self) -> Outcome<u64> {
-        self.clients.inside(|| {
-            let tables = fs::read_to_string("/proc/thread-self/net/snmp")?;
-            let mut lines = tables.lines().filter_map(|line| line.strip_prefix("Udp: "));
-            let (names, values) = lines.next().zip(lines.next()).ok_or("no table of UDP")?;
-            let column = names.split(' ').position(|name| name == "RcvbufErrors").ok_or("no such column")?;
-            Ok::<u64, Box<dyn std::error::Error + Send + Sync>>(
-                values.split(' ').nth(column).ok_or("no value")?.parse()?,
-            )
-        })?
+    /// Datagrams that phzd's host and the clients' have lost so far.
+    pub fn losses(&self) -> Outcome<Losses> {
+        let (sockets, links) =
+            self.clients.inside(|| socket_losses().and_then(|sockets| Ok((sockets, link_losses()?))))??;
+        Ok(Losses { sockets, links: links + self.phzd.inside(link_losses)?? })
     }
+}
+
+/// Datagrams that were lost beside phzd.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Losses {
+    /// For which there was no room at the clients' sockets: these the load itself has lost.
+    pub sockets: u64,
+    /// For which there was none on their way between the hosts.
+    pub links: u64,
+}
+
+fn socket_losses() -> Outcome<u64> {
+    let tables = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = tables.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = lines.next().zip(lines.next()).ok_or("no table of UDP")?;
+    let column = names.split(' ').position(|name| name == "RcvbufErrors").ok_or("no such column")?;
+    Ok(values.split(' ').nth(column).ok_or("no value")?.parse()?)
+}
+
+/// The column of drops on the way out, behind an interface's name: a pair has no others.
+const DROPS: usize = 11;
+
+fn link_losses() -> Outcome<u64> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let links = table.lines().filter_map(|line| Some(line.split_once(':')?.1));
+    Ok(links.filter_map(|line| line.split_whitespace().nth(DROPS)?.parse::<u64>().ok()).sum())
 }

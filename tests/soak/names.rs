@@ -28,6 +28,8 @@ pub enum Name {
     Mute(u32),
     /// A name that everybody asks for.
     Popular(u32),
+    /// The same, of an answer that may be kept for longer than a run.
+    Known(u32),
     /// A name that nobody has asked for.
     Fresh(u64),
     /// One that does not exist.
@@ -50,6 +52,7 @@ impl Name {
             Name::Hidden(number) => bucket("hidden", number),
             Name::Mute(number) => bucket("mute", number),
             Name::Popular(number) => format!("popular-{number:04}.service.example.com"),
+            Name::Known(number) => format!("known-{number:04}.service.example.com"),
             Name::Fresh(number) => format!("fresh-{number:016x}.service.example.com"),
             Name::Absent(number) => format!("absent-{number:016x}.service.example.com"),
             Name::Big(number) => format!("big-{number:04}.service.example.com"),

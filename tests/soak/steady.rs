@@ -14,7 +14,7 @@ use crate::lab::{Lab, SERVED_AT};
 use crate::namespace::Outcome;
 use crate::sky::Sky;
 use crate::table::{Measure, Must};
-use crate::tally::{Tally, per_mille};
+use crate::tally::{Tally, Wait};
 use crate::visitors::{pipeline, visit};
 use crate::weather::{Weather, resolver_of};
 
@@ -86,10 +86,11 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
         Measure::new("MB resident, mean of the last", memory, Must::AtMost((memory_then + MEMORY).ceil())),
         Measure::new("descriptors, mean of the second quarter", files_then, Must::Nothing),
         Measure::new("descriptors, mean of the last", files, Must::AtMost((files_then + DESCRIPTORS).ceil())),
-        Measure::new("ms, p50 of UDP that waits for nobody", per_mille(&udp.at_once, 500), Must::Nothing),
-        Measure::new("ms, p99 of UDP that waits for nobody", per_mille(&udp.at_once, 990), Must::Nothing),
-        Measure::new("ms, p99 of UDP that is forwarded", per_mille(&udp.waited, 990), Must::Nothing),
-        Measure::new("ms, p99 of TCP", per_mille(&[tcp.at_once, tcp.waited].concat(), 990), Must::Nothing),
+        Measure::new("ms, p50 of UDP that waits for nobody", udp.per_mille(Wait::Nobody, 500), Must::Nothing),
+        Measure::new("ms, p99 of UDP that waits for nobody", udp.per_mille(Wait::Nobody, 990), Must::Nothing),
+        Measure::new("ms, p99 of UDP the cache may have", udp.per_mille(Wait::Cache, 990), Must::Nothing),
+        Measure::new("ms, p99 of UDP that is forwarded", udp.per_mille(Wait::Resolver, 990), Must::Nothing),
+        Measure::new("ms, p99 of TCP that waits for nobody", tcp.per_mille(Wait::Nobody, 990), Must::Nothing),
     ]);
     Ok(measures)
 }

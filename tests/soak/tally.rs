@@ -31,18 +31,26 @@ pub struct Tally {
     pub most_for_one: f64,
     /// What was wrong, at first.
     pub told: Vec<String>,
-    /// How long those took that need no resolver, in microseconds, ...
-    pub at_once: Vec<u32>,
-    /// ... and the others.
-    pub waited: Vec<u32>,
+    /// How long replies took, in microseconds, by what they waited for.
+    pub times: [Vec<u32>; 3],
+}
+
+/// What a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nobody: a zone has the answer, or phzd itself.
+    Nobody,
+    /// Mostly nobody: the cache may have it.
+    Cache,
+    /// A resolver.
+    Resolver,
 }
 
 impl Tally {
     /// Enters a reply.
     pub fn enter(&mut self, asked: &Asked, reply: &[u8], verdict: Verdict, took: Duration) {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        let times = if asked.is_answered_at_once() { &mut self.at_once } else { &mut self.waited };
-        times.push(micros);
+        self.times[asked.waits_for() as usize].push(micros);
         self.largest = self.largest.max(reply.len());
         self.most_for_one = self.most_for_one.max(reply.len() as f64 / asked.packet.len() as f64);
         match verdict {
@@ -72,6 +80,14 @@ impl Tally {
         }
     }
 
+    /// Milliseconds within which `share` of a thousand of those were answered that wait so.
+    pub fn per_mille(&self, wait: Wait, share: usize) -> f64 {
+        let mut times = self.times[wait as usize].clone();
+        times.sort_unstable();
+        let rank = (times.len() * share).div_ceil(1000).max(1);
+        times.get(rank - 1).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+    }
+
     /// Replies that came.
     pub fn answered(&self) -> u64 {
         self.right + self.truncated + self.excused + self.wrong
@@ -95,15 +111,6 @@ impl Tally {
         self.largest = self.largest.max(other.largest);
         self.most_for_one = self.most_for_one.max(other.most_for_one);
         other.told.into_iter().for_each(|told| self.tell(told));
-        self.at_once.extend(other.at_once);
-        self.waited.extend(other.waited);
+        self.times.iter_mut().zip(other.times).for_each(|(times, others)| times.extend(others));
     }
-}
-
-/// Milliseconds within which `share` of a thousand were answered.
-pub fn per_mille(times: &[u32], share: usize) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    let rank = (times.len() * share).div_ceil(1000).max(1);
-    times.get(rank - 1).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
 }
