@@ -1,18 +1,18 @@
 //! The rows of abuse: what others notice of a client that asks for thousands of new names a second, or takes thousands of
 //! connections, and how much of a reply an address gets that has not shown that it is there.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
-use nix::sys::resource::Resource;
 
 use crate::Arguments;
 use crate::account::Account;
 use crate::asked::{Asked, What};
-use crate::connections::{Held, Many, allow_files, hold};
+use crate::connections::{Habit, Held, Holder};
 use crate::cores::{Cores, stay_on};
 use crate::crowd::{Crowd, Load};
 use crate::daemon::{Phzd, Wish};
@@ -116,12 +116,12 @@ pub fn flood(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     let (quiet, _) = scene.quiet(Mix::Ordinary)?;
     let account = Account::open(&scene.lab, &phzd)?;
     let begin = Instant::now();
-    let (others, tcp, flood) = scene.ask(Mix::Ordinary, RATE, || {
-        let (flood, _, ()) = scene.ask(Mix::Flood, FLOOD, || {
+    let (others, mut tcp, (flood, flood_tcp)) = scene.ask(Mix::Ordinary, RATE, || {
+        let (flood, flood_tcp, ()) = scene.ask(Mix::Flood, FLOOD, || {
             thread::sleep(scene.time);
             Ok(())
         })?;
-        Ok(flood)
+        Ok((flood, flood_tcp))
     })?;
     let lasted = begin.elapsed().as_secs();
     // Those that were there before, and are there still.
@@ -147,6 +147,7 @@ pub fn flood(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     measures.extend(of_others(&quiet, &others, &OVER_UDP));
     udp.add(others);
     udp.add(flood);
+    tcp.add(flood_tcp);
     measures.extend(account.close(&scene.lab, &phzd, &udp, &tcp)?);
     Ok(measures)
 }
@@ -176,7 +177,6 @@ pub fn no_files(arguments: &Arguments) -> Outcome<Vec<Measure>> {
 /// Twenty thousand connections that do nothing, or next to nothing.
 fn crowded(arguments: &Arguments, room: &Room) -> Outcome<Vec<Measure>> {
     let scene = Scene::new(arguments.time(20))?;
-    allow_files(4 * CONNECTIONS as u64)?;
     let server = match room {
         Room::Default => String::new(),
         _ => format!("tcp-connections = {}\ntcp-connections-per-client = 1000\n", 3 * CONNECTIONS),
@@ -186,33 +186,24 @@ fn crowded(arguments: &Arguments, room: &Room) -> Outcome<Vec<Measure>> {
     if let Room::Files = room {
         // What it has open, and some: taken away while it runs, since at its start it would see to it.
         let files = phzd.descriptors()? as u64 + 300;
-        let limit = format!("--nofile={files}:{files}");
-        let resource = Resource::RLIMIT_NOFILE;
-        let said =
-            std::process::Command::new("prlimit").args(["--pid", &phzd.process().to_string(), &limit]).status()?;
-        if !said.success() {
-            return Err(format!("prlimit cannot set {resource:?}").into());
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &phzd.process().to_string(), &format!("--nofile={files}:{files}")]);
+        if !command.status()?.success() {
+            return Err("prlimit cannot set how many files phzd may open".into());
         }
     }
     let account = Account::open(&scene.lab, &phzd)?;
-    let (held, end) = (Held::default(), AtomicBool::new(false));
-    let many = Many { idle: CONNECTIONS, slow: CONNECTIONS };
-    let done = thread::scope(|scope| -> Outcome<_> {
-        let holders = scope.spawn(|| scene.lab.clients.inside(|| hold(many, &held, &end)));
-        // Until all have been tried once, and some time more.
-        thread::sleep(Duration::from_secs(10));
-        let asked = scene.quiet(Mix::Ordinary);
-        let seen = (phzd.descriptors()?, phzd.metrics()?);
-        end.store(true, Ordering::Relaxed);
-        holders.join().map_err(|_| "those who hold connections panicked")???;
-        let (udp, tcp) = asked?;
-        Ok((udp, tcp, seen))
-    });
-    let (udp, tcp, (descriptors, metrics)) = done?;
+    let holder = |habit| scene.lab.clients.inside(|| Holder::start(habit, CONNECTIONS));
+    let holders = [holder(Habit::Idle)??, holder(Habit::Slow)??];
+    // Until each has been tried, and closed once for having been silent for too long.
+    thread::sleep(Duration::from_secs(15));
+    let (udp, tcp) = scene.quiet(Mix::Ordinary)?;
+    let (descriptors, metrics) = (phzd.descriptors()?, phzd.metrics()?);
+    let sum = |of: fn(Held) -> u64| holders.iter().map(|holder| of(holder.held())).sum::<u64>() as f64;
     let mut measures = vec![
-        Measure::new("connections opened", held.opened.load(Ordering::Relaxed) as f64, Must::AtLeast(20_000.0)),
-        Measure::new("of these closed by phzd", held.closed.load(Ordering::Relaxed) as f64, Must::Nothing),
-        Measure::new("open at the end, as clients see it", held.open.load(Ordering::Relaxed) as f64, Must::Nothing),
+        Measure::new("connections opened", sum(|held| held.opened), Must::AtLeast(20_000.0)),
+        Measure::new("of these closed by phzd", sum(|held| held.closed), Must::Nothing),
+        Measure::new("open at the end, as clients see it", sum(|held| held.open), Must::Nothing),
         Measure::new("open at the end, as phzd sees it", metrics.sum("phzd_tcp_connections", ""), Must::Nothing),
         Measure::new("its descriptors", descriptors, Must::Nothing),
         Measure::new("turned away", metrics.sum("phzd_tcp_refused_connections_total", ""), Must::Nothing),

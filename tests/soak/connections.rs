@@ -1,13 +1,19 @@
 //! Those who take connections: as many as they can get, to do nothing with them, or to send a query octet by octet.
+//!
+//! Each kind is a process of its own, which is this program once more: no process may have as many files open as all of
+//! them need.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::asked::{Asked, What};
@@ -23,65 +29,126 @@ const ROUND: Duration = Duration::from_secs(1);
 const BETWEEN_RESTS: usize = 50;
 const REST: Duration = Duration::from_millis(2);
 
-/// How many there are to be.
-#[derive(Clone, Copy, Debug)]
-pub struct Many {
-    /// That send nothing.
-    pub idle: usize,
-    /// That send an octet in each round.
-    pub slow: usize,
+/// What they do with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Habit {
+    /// Nothing.
+    Idle,
+    /// They send an octet of a query in each round.
+    Slow,
 }
 
-/// What became of them.
-#[derive(Debug, Default)]
+/// What has become of connections so far.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// Open in the last round.
-    pub open: AtomicU64,
+    pub open: u64,
     /// Opened so far.
-    pub opened: AtomicU64,
+    pub opened: u64,
     /// Closed by the other side so far.
-    pub closed: AtomicU64,
+    pub closed: u64,
 }
 
-/// Lets this process have so many files open.
-pub fn allow_files(count: u64) -> Outcome<()> {
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, count, count)?)
+/// A process that holds connections, ended when this is dropped.
+pub struct Holder {
+    child: Child,
+    held: Arc<Mutex<Held>>,
 }
 
-/// Keeps as many open as there are to be, until the `end`. To be called on the clients' host.
-pub fn hold(many: Many, held: &Held, end: &AtomicBool) -> io::Result<()> {
+impl Holder {
+    /// Starts one that keeps so many. To be called on the clients' host.
+    pub fn start(habit: Habit, count: usize) -> Outcome<Holder> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let name = if habit == Habit::Idle { "idle" } else { "slow" };
+        command.args(["--hold", name, "--count", &count.to_string()]).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("a child without output")?).lines();
+        let held = Arc::new(Mutex::new(Held::default()));
+        let told = Arc::clone(&held);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let numbers: Vec<u64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
+                if let [open, opened, closed] = numbers[..] {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = Held { open, opened, closed };
+                }
+            }
+        });
+        Ok(Holder { child, held })
+    }
+
+    /// What has become of them.
+    pub fn held(&self) -> Held {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The child: keeps so many connections open until its parent ends, and tells in each round what has become of them.
+pub fn hold(habit: Habit, count: usize) -> Outcome<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let addresses = Who::Crowding.addresses();
     let what = What::Question(Name::Always(1), hickory_proto::rr::RecordType::A, None);
     let query = framed(&Asked::new(Who::Crowding, what, 1, false, Instant::now()).packet);
-    let mut places: Vec<Option<(TcpStream, usize)>> = Vec::new();
-    places.resize_with(many.idle + many.slow, || None);
-    while !end.load(Ordering::Relaxed) {
+    let (mut places, mut held): (Vec<Option<Place>>, _) = (Vec::new(), Held::default());
+    places.resize_with(count, || None);
+    loop {
         let begin = Instant::now();
         for (number, place) in places.iter_mut().enumerate() {
             if number.is_multiple_of(BETWEEN_RESTS) {
                 thread::sleep(REST);
-                if end.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
             }
-            let is_slow = number >= many.idle;
-            if let Some((stream, sent)) = place
-                && !goes_on(stream, if is_slow { query.get(*sent..=*sent) } else { None }, sent)?
+            if let Some(held_place) = place
+                && !held_place.goes_on((habit == Habit::Slow).then_some(&query))
             {
-                held.closed.fetch_add(1, Ordering::Relaxed);
+                held.closed += 1;
                 *place = None;
             }
             if place.is_none()
                 && let Some(stream) = open(addresses[number % addresses.len()], SERVED_AT)?
             {
-                held.opened.fetch_add(1, Ordering::Relaxed);
-                *place = Some((stream, 0));
+                held.opened += 1;
+                *place = Some(Place { stream, sent: 0 });
             }
         }
-        held.open.store(places.iter().flatten().count() as u64, Ordering::Relaxed);
+        held.open = places.iter().flatten().count() as u64;
+        println!("{} {} {}", held.open, held.opened, held.closed);
         thread::sleep(ROUND.saturating_sub(begin.elapsed()));
     }
-    Ok(())
+}
+
+/// A connection, and how much of the query it has sent.
+struct Place {
+    stream: TcpStream,
+    sent: usize,
+}
+
+impl Place {
+    /// Sends the next octet of `query`, and takes what came. Whether the connection still stands.
+    fn goes_on(&mut self, query: Option<&Vec<u8>>) -> bool {
+        let passes = |error: &io::Error| [ErrorKind::WouldBlock, ErrorKind::NotConnected].contains(&error.kind());
+        if let Some(octet) = query.and_then(|query| query.get(self.sent..=self.sent)) {
+            match self.stream.write(octet) {
+                Ok(count) => self.sent += count,
+                Err(error) if passes(&error) => {}
+                Err(_) => return false,
+            }
+        }
+        match self.stream.read(&mut [0; 512]) {
+            Ok(0) => return false,
+            Ok(_) => self.sent = 0,
+            Err(error) => return passes(&error),
+        }
+        true
+    }
 }
 
 /// A connection that is under way, without waiting for it; none if there is no room for it now.
@@ -96,25 +163,5 @@ fn open(from: Ipv4Addr, to: SocketAddr) -> io::Result<Option<TcpStream>> {
         Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Ok(Some(socket.into())),
         Err(error) if [ErrorKind::AddrNotAvailable, ErrorKind::WouldBlock].contains(&error.kind()) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Sends what is next, and takes what came. Whether the connection still stands.
-fn goes_on(stream: &mut TcpStream, octet: Option<&[u8]>, sent: &mut usize) -> io::Result<bool> {
-    if let Some(octet) = octet {
-        match stream.write(octet) {
-            Ok(count) => *sent += count,
-            Err(error) if [ErrorKind::WouldBlock, ErrorKind::NotConnected].contains(&error.kind()) => {}
-            Err(_) => return Ok(false),
-        }
-    }
-    match stream.read(&mut [0; 512]) {
-        Ok(0) => Ok(false),
-        Ok(_) => {
-            *sent = 0;
-            Ok(true)
-        }
-        Err(error) if [ErrorKind::WouldBlock, ErrorKind::NotConnected].contains(&error.kind()) => Ok(true),
-        Err(_) => Ok(false),
     }
 }

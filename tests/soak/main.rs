@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use connections::Habit;
 use namespace::Outcome;
 use table::{Line, Measure};
 
@@ -63,6 +64,12 @@ struct Arguments {
     /// Say which rows there are, and end.
     #[arg(long)]
     list: bool,
+    /// Be one of those who take connections, ...
+    #[arg(long, hide = true, requires = "count")]
+    hold: Option<Habit>,
+    /// ... and so many.
+    #[arg(long, hide = true)]
+    count: Option<usize>,
     /// What cargo says to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -93,7 +100,12 @@ const ROWS: [Row; 7] = [
 ];
 
 fn main() -> ExitCode {
-    match judge(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let done = match arguments.hold.zip(arguments.count) {
+        Some((habit, count)) => connections::hold(habit, count).map(|()| true),
+        None => judge(&arguments),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
