@@ -110,14 +110,17 @@ impl Lab {
             "link set lo up\nlink set eth0 up\n{}route add {first} dev eth0\nroute add {second} dev eth0\n",
             lines(&mut addresses, &|address| format!("address add {address}/32 dev eth0")),
         ))?;
+        count(&lab.clients, "eth0", [OUT, IN])?;
+        count(&lab.phzd, "clients", [IN, OUT])?;
         Ok(lab)
     }
 
-    /// Datagrams that phzd's host and the clients' have lost so far.
+    /// Datagrams that were lost so far beside phzd.
     pub fn losses(&self) -> Outcome<Losses> {
-        let (sockets, links) =
-            self.clients.inside(|| socket_losses().and_then(|sockets| Ok((sockets, link_losses()?))))??;
-        Ok(Losses { sockets, links: links + self.phzd.inside(link_losses)?? })
+        let [left, came_back] = [counted(&self.clients, "asked")?, counted(&self.clients, "told")?];
+        let [arrived, went_back] = [counted(&self.phzd, "asked")?, counted(&self.phzd, "told")?];
+        let sockets = self.clients.inside(socket_losses)??;
+        Ok(Losses { sockets, links: left.saturating_sub(arrived) + went_back.saturating_sub(came_back) })
     }
 }
 
@@ -130,19 +133,32 @@ pub struct Losses {
     pub links: u64,
 }
 
+/// Where packets are counted: when they come in, and when they go out.
+const IN: [&str; 2] = ["prerouting", "iifname"];
+const OUT: [&str; 2] = ["postrouting", "oifname"];
+
+/// Has questions and replies counted that pass `link`.
+fn count(host: &Namespace, link: &str, [asked, told]: [[&str; 2]; 2]) -> Outcome<()> {
+    let chain = |name: &str, [hook, way]: [&str; 2], port: &str| {
+        format!(
+            "counter {name} {{ }}\n\
+             chain of-{name} {{ type filter hook {hook} priority 0; {way} {link} udp {port} 53 counter name {name}; }}\n"
+        )
+    };
+    let table = [chain("asked", asked, "dport"), chain("told", told, "sport")].concat();
+    host.run(&["nft", "-f", "-"], &format!("table ip way {{\n{table}}}\n")).map(drop)
+}
+
+fn counted(host: &Namespace, counter: &str) -> Outcome<u64> {
+    let said = host.run(&["nft", "list", "counter", "ip", "way", counter], "")?;
+    let number = said.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+    Ok(number.ok_or("nft lists no counter")?.parse()?)
+}
+
 fn socket_losses() -> Outcome<u64> {
     let tables = fs::read_to_string("/proc/thread-self/net/snmp")?;
     let mut lines = tables.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, values) = lines.next().zip(lines.next()).ok_or("no table of UDP")?;
     let column = names.split(' ').position(|name| name == "RcvbufErrors").ok_or("no such column")?;
     Ok(values.split(' ').nth(column).ok_or("no value")?.parse()?)
-}
-
-/// The column of drops on the way out, behind an interface's name: a pair has no others.
-const DROPS: usize = 11;
-
-fn link_losses() -> Outcome<u64> {
-    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
-    let links = table.lines().filter_map(|line| Some(line.split_once(':')?.1));
-    Ok(links.filter_map(|line| line.split_whitespace().nth(DROPS)?.parse::<u64>().ok()).sum())
 }

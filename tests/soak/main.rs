@@ -26,7 +26,6 @@ mod weather;
 #[path = "../faults/cores.rs"]
 mod cores;
 #[path = "../faults/namespace.rs"]
-#[expect(dead_code, reason = "the faults have nft lose packets")]
 mod namespace;
 #[path = "../faults/resolver.rs"]
 #[expect(dead_code, reason = "the faults have one that knows every name")]
