@@ -36,6 +36,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    Server::new(Resolver::start(&config)?, vec![opened.listener], limits).run(stop).await?;
+    Server::start(Resolver::start(&config)?, vec![opened.listener], limits)?.run(stop).await;
     Ok(())
 }

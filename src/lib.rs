@@ -71,6 +71,10 @@ pub mod way_back;
 pub mod responder;
 // The bytes of queries, answers and replies.
 pub mod wire;
+// By what one sees that threads move on.
+pub mod pulse;
+// Who has taken how many seats, where there are only so many.
+mod seats;
 // Who is asking.
 pub mod client;
 // Who decides.

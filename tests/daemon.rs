@@ -367,7 +367,7 @@ fn a_mistake_leaves_the_old_policy_serving() {
     // What cannot change while it runs is said.
     daemon.reload(&good.replace("udp-threads = 1", "udp-threads = 2"));
     daemon.await_logs("reloaded", 3);
-    daemon.await_log("take effect when phzd is started again");
+    daemon.await_log("of [server], udp-threads will be in force when phzd is started again");
     assert_eq!(daemon.ask(BUCKET).addresses, [PRIVATE]);
 }
 
@@ -531,7 +531,8 @@ fn the_limit_of_open_files_is_raised_or_said_to_be_too_low() {
     assert!(log.contains(" are needed; raise the limit (LimitNOFILE="), "{log}");
     // As many connections as there may be, and still something can be forwarded.
     let mut connections: Vec<_> = (0..128).map(|_| begin_tcp(daemon.address, &query(BUCKET))).collect();
-    connections[..32].iter_mut().for_each(|stream| drop(next_message(stream)));
+    // Those that were idle longest have made room for the last.
+    connections[96..].iter_mut().for_each(|stream| drop(next_message(stream)));
     let began = Instant::now();
     for nth in 0..16 {
         assert_eq!(daemon.ask(&format!("{nth}.example")).addresses, [GOOD]);

@@ -161,7 +161,8 @@ fn a_client_that_programs_use_gets_the_private_address_from_a_server_on_given_so
     let counter = resolver.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Server::new(resolver, vec![Listener { udp: vec![udp], tcp: Some(tcp) }], LIMITS);
+    let listener = Listener { udp: vec![udp], tcp: Some(tcp) };
+    let server = runtime.block_on(async { Server::start(resolver, vec![listener], LIMITS) }).unwrap();
     let serving = runtime.spawn(server.run(async { drop(stopped.await) }));
 
     for (mut connection, over_tcp) in [(ConnectionConfig::udp(), false), (ConnectionConfig::tcp(), true)] {
@@ -182,5 +183,5 @@ fn a_client_that_programs_use_gets_the_private_address_from_a_server_on_given_so
     }
 
     stop.send(()).unwrap();
-    runtime.block_on(serving).unwrap().unwrap();
+    runtime.block_on(serving).unwrap();
 }

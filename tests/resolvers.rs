@@ -565,7 +565,8 @@ fn an_answer_of_64_kibibytes_reaches_a_tcp_client() {
         tcp_connections_per_client: 4,
         tcp_idle: SOON,
     };
-    phzd.runtime.spawn(Server::new(phzd.resolver.clone(), vec![listener], limits).run(std::future::pending()));
+    let _inside = phzd.runtime.enter();
+    let _server = Server::start(phzd.resolver.clone(), vec![listener], limits).unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     for from in ["the resolver", "the cache"] {

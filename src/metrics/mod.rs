@@ -120,8 +120,10 @@ counts! {
     tcp_connections,
     /// TCP connections that have ended.
     tcp_ended,
-    /// TCP connections closed at once because a cap was reached.
+    /// TCP connections closed at once because a cap was reached and all that could make room were in use.
     tcp_refused,
+    /// Idle TCP connections closed because a cap was reached, for one that came.
+    tcp_displaced,
     /// Endpoint DNS names looked up with success, both families together.
     refreshes,
     /// Endpoint DNS names of which some family could not be looked up.

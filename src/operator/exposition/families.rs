@@ -151,12 +151,12 @@ pub fn endpoints(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
 pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Result {
     let help = "Datagrams that the kernel dropped before phzd took them";
     page.counters("phzd_receive_drops", help, |family| {
-        desk.drops
-            .count()
+        desk.listening
+            .drops()
             .into_iter()
             .try_for_each(|(address, drops)| family.sample(&[("listen", &address.to_string())], drops))
     })?;
-    let (totals, settings) = (&seen.totals, &desk.settings);
+    let (totals, settings) = (&seen.totals, desk.listening.settings());
     page.gauge("phzd_receive_buffer_limit_bytes", "server.receive-buffer-kb", settings.receive_buffer as f64)?;
     let open = totals.tcp_connections.saturating_sub(totals.tcp_ended);
     page.gauge("phzd_tcp_connections", "TCP connections of clients", open as f64)?;
@@ -164,8 +164,10 @@ pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Resul
     let help = "server.tcp-connections-per-client";
     page.gauge("phzd_tcp_connections_client_limit", help, settings.tcp_connections_per_client as f64)?;
     page.counter("phzd_tcp_accepted_connections", "TCP connections accepted", totals.tcp_connections)?;
-    let help = "TCP connections closed at once because a limit was reached";
-    page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)
+    let help = "TCP connections closed at once because a limit was reached and all others were in use";
+    page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)?;
+    let help = "TCP connections closed, the longest idle of the client with most, because a limit was reached";
+    page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)
 }
 
 /// The daemon.
