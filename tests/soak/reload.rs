@@ -37,16 +37,22 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     let (wish, sky, time) = (Wish::default(), Sky::clear(), arguments.time(60));
     let phzd = Phzd::start(&lab, &wish, Some(cores.program))?;
 
+    let calmly = |time| {
+        move || {
+            thread::sleep(time);
+            Ok(())
+        }
+    };
+    // All that can be cached is, before so many ask for it at once.
+    load(&lab, &sky, RATE / 10, calmly(Duration::from_secs(5)))?;
     let account = Account::open(&lab, &phzd)?;
-    let (calm, ()) = load(&lab, &sky, || {
-        thread::sleep(time);
-        Ok(())
-    })?;
+    let (calm, ()) = load(&lab, &sky, RATE, calmly(time))?;
     let calm_measures = account.close(&lab, &phzd, &calm, &Tally::default())?;
     let before = phzd.resident()?;
 
     let account = Account::open(&lab, &phzd)?;
-    let (mut udp, reloads) = load(&lab, &sky, || reload_until(&lab, &phzd, &sky, &wish, Instant::now() + time))?;
+    let (mut udp, reloads) = load(&lab, &sky, RATE, || reload_until(&lab, &phzd, &sky, &wish, Instant::now() + time))?;
+    let lasted = reloads.lasted;
     udp.sent += reloads.served;
     udp.right += reloads.served;
     let mut measures = account.close(&lab, &phzd, &udp, &Tally::default())?;
@@ -54,7 +60,7 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     thread::sleep(Duration::from_secs(1));
     let after = phzd.resident()?;
 
-    let asked = f64::from(RATE) * time.as_secs_f64();
+    let asked = f64::from(RATE) * lasted.as_secs_f64();
     let dropped = |measures: &[Measure]| {
         measures
             .iter()
@@ -85,9 +91,9 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
 }
 
 /// Puts the load on phzd while `work` is done.
-fn load<T>(lab: &Lab, sky: &Sky, work: impl FnOnce() -> Outcome<T>) -> Outcome<(Tally, T)> {
+fn load<T>(lab: &Lab, sky: &Sky, rate: u32, work: impl FnOnce() -> Outcome<T>) -> Outcome<(Tally, T)> {
     let end = AtomicBool::new(false);
-    let load = Load { target: SERVED_AT, mix: Mix::Quick, rate: RATE };
+    let load = Load { target: SERVED_AT, mix: Mix::Quick, rate };
     thread::scope(|scope| {
         let udp = scope.spawn(|| lab.clients.inside(|| Crowd::new(load, sky, None)?.run(&end)));
         let done = work();
@@ -107,11 +113,13 @@ struct Reloads {
     unserved: u32,
     /// Questions asked to find out, and answered.
     served: u64,
+    lasted: Duration,
 }
 
 /// Four configurations in turn: the buckets and the listen address of every second one come and go.
 fn reload_until(lab: &Lab, phzd: &Phzd<'_>, sky: &Sky, wish: &Wish, until: Instant) -> Outcome<Reloads> {
-    let (mut reloads, mut due) = (Reloads::default(), Instant::now());
+    let begun = Instant::now();
+    let (mut reloads, mut due) = (Reloads::default(), begun);
     for number in 1_usize.. {
         let (sometimes, second) = (number.is_multiple_of(2), number % 4 >= 2);
         phzd.write(&Wish { sometimes, second, ..wish.clone() }.text())?;
@@ -131,5 +139,6 @@ fn reload_until(lab: &Lab, phzd: &Phzd<'_>, sky: &Sky, wish: &Wish, until: Insta
     // As it was at first.
     phzd.write(&wish.text())?;
     sky.sometimes.change(wish.sometimes, Duration::ZERO, || phzd.reload())?;
+    reloads.lasted = begun.elapsed();
     Ok(reloads)
 }
