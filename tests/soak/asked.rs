@@ -213,7 +213,9 @@ impl Asked {
         if acceptable.contains(&said) {
             Ok(if is_failure { Verdict::Excused } else { Verdict::Right })
         } else {
-            Err(format!("{said:?}, not {acceptable:?}"))
+            // Of a name with a hundred addresses, a few show as much.
+            let text = |of: String| of.chars().take(160).collect::<String>();
+            Err(format!("{}, not {}", text(format!("{said:?}")), text(format!("{acceptable:?}"))))
         }
     }
 

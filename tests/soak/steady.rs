@@ -57,6 +57,7 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
         let of_the_endpoint = scope.spawn(|| weather.of_the_endpoint());
         let samples = sample(&phzd, time);
         end.store(true, Ordering::Relaxed);
+        let samples = samples?;
 
         let udp = udp.join().map_err(|_| joined)???;
         let mut tcp: Tally = visits.join().map_err(|_| joined)??;
@@ -67,7 +68,7 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
         let outages = of_the_resolver.join().map_err(|_| joined)??;
         let [good, bad] = of_the_configuration.join().map_err(|_| joined)??;
         let flaps = of_the_endpoint.join().map_err(|_| joined)??;
-        Ok((udp, tcp, measures, samples?, [outages, good, bad, flaps]))
+        Ok((udp, tcp, measures, samples, [outages, good, bad, flaps]))
     });
     let (udp, tcp, mut measures, samples, [outages, good, bad, flaps]) = done?;
     let quarter = |which: usize, of: fn(&Sample) -> f64| {

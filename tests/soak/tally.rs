@@ -1,6 +1,6 @@
 //! What became of queries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::asked::{Asked, Verdict};
 
@@ -8,8 +8,9 @@ use crate::asked::{Asked, Verdict};
 const TOLD: usize = 10;
 
 /// Sums of a load. Every query sent is right, truncated, excused, wrong, silent as it should be, or lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
+    began: Instant,
     pub sent: u64,
     pub right: u64,
     pub truncated: u64,
@@ -46,6 +47,28 @@ pub enum Wait {
     Resolver,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Tally {
+            began: Instant::now(),
+            sent: 0,
+            right: 0,
+            truncated: 0,
+            excused: 0,
+            wrong: 0,
+            silent: 0,
+            lost: 0,
+            unsent: 0,
+            stray: 0,
+            broken: 0,
+            largest: 0,
+            most_for_one: 0.0,
+            told: Vec::new(),
+            times: Default::default(),
+        }
+    }
+}
+
 impl Tally {
     /// Enters a reply.
     pub fn enter(&mut self, asked: &Asked, reply: &[u8], verdict: Verdict, took: Duration) {
@@ -59,7 +82,7 @@ impl Tally {
             Verdict::Excused => self.excused += 1,
             Verdict::Wrong(why) => {
                 self.wrong += 1;
-                self.tell(why);
+                self.tell(format!("after {} ms, {why}", took.as_millis()));
             }
         }
     }
@@ -74,9 +97,11 @@ impl Tally {
         }
     }
 
+    /// Enters something to be told in words, if there is not much yet.
     pub fn tell(&mut self, what: String) {
         if self.told.len() < TOLD {
-            self.told.push(what);
+            let at = self.began.elapsed().as_secs_f64();
+            self.told.push(format!("{at:.1} s: {what}"));
         }
     }
 
@@ -110,7 +135,7 @@ impl Tally {
         }
         self.largest = self.largest.max(other.largest);
         self.most_for_one = self.most_for_one.max(other.most_for_one);
-        other.told.into_iter().for_each(|told| self.tell(told));
+        self.told.extend(other.told);
         self.times.iter_mut().zip(other.times).for_each(|(times, others)| times.extend(others));
     }
 }
