@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs and files that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 \
-	nft:nftables openssl:openssl curl:curl kill:procps valgrind:valgrind dbus-daemon:dbus-daemon mandoc:mandoc \
+	nft:nftables openssl:openssl curl:curl kill:procps valgrind:valgrind dbus-daemon:dbus-daemon mandoc:mandoc systemd-analyze:systemd \
 	javac:default-jdk-headless go:golang-go \
 	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
 
@@ -118,6 +118,7 @@ install:  ## put binary, configuration, unit, manual pages and completions under
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/phzd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
 	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+	install -m 644 systemd/phzd.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.socket'
 	share='$(DESTDIR)$(PREFIX)/share'
 	install -D -m 644 man/phzd.8 "$$share/man/man8/phzd.8"
 	install -D -m 644 man/phzd.toml.5 "$$share/man/man5/phzd.toml.5"

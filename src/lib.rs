@@ -85,6 +85,8 @@ pub mod zone;
 pub mod endpoint;
 // What resolvers say, kept or asked for.
 pub mod upstream;
+// What one client may take of it all.
+pub mod limits;
 
 // Which queries are noted down, where somebody wants that.
 pub mod query_log;

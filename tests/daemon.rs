@@ -133,8 +133,20 @@ impl Daemon {
 
     /// The names of its threads.
     pub fn threads(&self) -> Vec<String> {
+        self.tasks().into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The id of a thread.
+    pub fn thread(&self, name: &str) -> i32 {
+        let tasks = self.tasks();
+        let task = tasks.iter().find(|(_, other)| other.trim() == name);
+        task.unwrap_or_else(|| panic!("no thread {name} in {tasks:?}")).0
+    }
+
+    fn tasks(&self) -> Vec<(i32, String)> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).collect()
+        let id = |task: &fs::DirEntry| task.file_name().to_str()?.parse().ok();
+        tasks.filter_map(|task| Some((id(&task)?, fs::read_to_string(task.path().join("comm")).ok()?))).collect()
     }
 
     /// Writes its configuration anew and has it read.
@@ -232,7 +244,7 @@ fn receive(client: &UdpSocket) -> Vec<u8> {
     reply
 }
 
-fn over_udp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
+pub fn over_udp(server: SocketAddr, message: &[u8]) -> Vec<u8> {
     let client = client(server);
     client.send(message).unwrap();
     receive(&client)

@@ -23,5 +23,6 @@ mod query_log; // which queries are noted down
 mod resolvers; // resolvers that misbehave
 mod restarts; // what is cached, over the end of the process
 mod scenarios; // conversations, without network and without sleep
+mod service; // what the service manager is told, and gives
 mod sockets; // the server's real sockets
 mod vpc; // the lab: the case in network namespaces

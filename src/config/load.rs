@@ -1,7 +1,7 @@
 //! From disk to [`File`]: the main file, its drop-in folder, and the files they name.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,13 @@ use super::file::{File, NamedFile};
 use super::problem::{Place, Problem, Source};
 use super::read;
 
-/// One text alone; relative paths begin where `name` says it is.
-pub(super) fn parse(name: &str, text: &str) -> File {
+/// The most octets of a file that are read: a million names have some 64 MB, and a path may lead to a device without end.
+const LARGEST: u64 = 256 << 20;
+
+/// One text alone; relative paths begin where `name` says it is, and the files there are had by `open`.
+pub(super) fn parse(name: &str, text: &str, open: read::Open<'_>) -> File {
     let mut file = File::default();
-    read::read(&Source::new(name, text), folder_of(Path::new(name)), &mut file);
+    read::read(&Source::new(name, text), (folder_of(Path::new(name)), open), &mut file);
     file
 }
 
@@ -46,6 +49,12 @@ impl NamedFile {
         let source = source(path).map_err(|problem| advise(problem, hint));
         Self { text: source, anyone_may_write: anyone_may_write(path) }
     }
+
+    /// The same of octets that are there already, and that messages call `name`.
+    #[doc(hidden)] // for fuzz/
+    pub fn of(name: &str, octets: Vec<u8>) -> Self {
+        Self { text: text(name, octets), anyone_may_write: false }
+    }
 }
 
 /// The folder in which a file's relative paths begin.
@@ -58,7 +67,7 @@ fn add(path: &Path, hint: &str, file: &mut File) {
     match source(path) {
         Ok(source) => {
             warn_if_anyone_may_write(path, &Place::whole(&source), "file", file);
-            read::read(&source, folder_of(path), file);
+            read::read(&source, (folder_of(path), &NamedFile::read), file);
         }
         Err(problem) => {
             file.incomplete = true;
@@ -101,12 +110,22 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
 /// The text of the file at `path`.
 fn source(path: &Path) -> Result<Arc<Source>, Problem> {
     let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| {
-        Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {}", reason(&error)))
-    })?;
-    String::from_utf8(bytes).map(|text| Source::new(&name, text)).map_err(|error| {
+    let unread =
+        |why: &str| Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {why}"));
+    let mut octets = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets));
+    read.map_err(|error| unread(&reason(&error)))?;
+    if octets.len() as u64 > LARGEST {
+        return Err(unread(&format!("it has more than {} MiB", LARGEST >> 20)));
+    }
+    text(&name, octets)
+}
+
+/// The text that a file's octets are.
+fn text(name: &str, octets: Vec<u8>) -> Result<Arc<Source>, Problem> {
+    String::from_utf8(octets).map(|text| Source::new(name, text)).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let source = Source::new(&name, String::from_utf8_lossy(error.as_bytes()));
+        let source = Source::new(name, String::from_utf8_lossy(error.as_bytes()));
         let place = Place::new(&source, good..good + '\u{fffd}'.len_utf8());
         Problem::mistake(Some(&place), "the file is not UTF-8 text").hint("save it as UTF-8")
     })

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::file::{Bucket, Cache, Endpoint, File, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone};
+use super::file::{
+    Bucket, Cache, Endpoint, File, Limits, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone,
+};
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
 use super::syntax::{self, Broken};
@@ -36,6 +38,17 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers", "az-ids"]),
     ("[upstream]", &["timeout-ms", "packets-per-second", "stale-seconds", "case-randomisation"]),
     ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
+    (
+        "[limits]",
+        &[
+            "queries-per-second",
+            "slip",
+            "ipv4-prefix",
+            "ipv6-prefix",
+            "amplification-kb-per-second",
+            "forwards-per-client",
+        ],
+    ),
     ("[query-log]", &["to", "sample", "subnets", "zones", "outcomes"]),
     ("[[subnet]]", &["name", "cidr", "az-id", "dns64"]),
     (
@@ -84,28 +97,31 @@ const TARGET_KEYS: &[&str] = &["url", "ip"];
 /// The keys of a zone's record.
 const RECORD_KEYS: &[&str] = &["name", "type", "ttl", "values", "alias"];
 
-/// Reads `source` into `file`, after what is there. Relative paths begin at `folder`.
-pub(super) fn read(source: &Arc<Source>, folder: &Path, file: &mut File) {
+/// How files that a configuration names are had.
+pub(super) type Open<'a> = &'a dyn Fn(&Path) -> NamedFile;
+
+/// Reads `source` into `file`, after what is there. Relative paths begin at `folder`; who they name is had by `open`.
+pub(super) fn read(source: &Arc<Source>, (folder, open): (&Path, Open<'_>), file: &mut File) {
     file.sources.push(Arc::clone(source));
     let (document, errors) = DeTable::parse_recoverable(source.text());
     match syntax::repair(source.text(), &errors) {
-        None => read_document(source, folder, &document, &errors, file),
+        None => read_document(source, (folder, open), &document, &errors, file),
         Some((text, told)) => {
             let (document, errors) = DeTable::parse_recoverable(&text);
-            read_document(source, folder, &document, &[told, errors].concat(), file);
+            read_document(source, (folder, open), &document, &[told, errors].concat(), file);
         }
     }
 }
 
 fn read_document(
     source: &Arc<Source>,
-    folder: &Path,
+    (folder, open): (&Path, Open<'_>),
     document: &Spanned<DeTable<'_>>,
     errors: &[toml::de::Error],
     file: &mut File,
 ) {
     let broken = syntax::problems(source, errors);
-    let mut reader = Reader { source, folder, broken: &broken, problems: Vec::new(), sources: Vec::new() };
+    let mut reader = Reader { source, folder, open, broken: &broken, problems: Vec::new(), sources: Vec::new() };
     reader.document(document.get_ref(), file);
     let Reader { mut problems, mut sources, .. } = reader;
     file.incomplete |= broken.lost_a_table();
@@ -124,6 +140,7 @@ struct Entry<'a> {
 struct Reader<'a> {
     source: &'a Arc<Source>,
     folder: &'a Path,
+    open: Open<'a>,
     broken: &'a Broken,
     problems: Vec<Problem>,
     /// The files that were read on the way.
@@ -138,6 +155,7 @@ impl<'a> Reader<'a> {
                 "vpc" => self.single(&entry, |this, table, place| this.vpc(table, place, &mut file.vpc)),
                 "upstream" => self.single(&entry, |this, table, _| this.upstream(table, &mut file.upstream)),
                 "cache" => self.single(&entry, |this, table, _| this.cache(table, &mut file.cache)),
+                "limits" => self.single(&entry, |this, table, _| this.limits(table, &mut file.limits)),
                 "query-log" => self.single(&entry, |this, table, _| this.query_log(table, &mut file.query_log)),
                 "subnet" => self.several(&entry, |this, table| file.subnets.push(this.subnet(table))),
                 "endpoint" => self.several(&entry, |this, table| file.endpoints.push(this.endpoint(table))),
@@ -205,6 +223,20 @@ impl<'a> Reader<'a> {
                 "max-ttl" => self.number(&entry, &mut into.max_ttl),
                 "max-negative-ttl" => self.number(&entry, &mut into.max_negative_ttl),
                 _ => self.unknown_key(&entry, "[cache]"),
+            }
+        }
+    }
+
+    fn limits(&mut self, table: &'a DeTable<'a>, into: &mut Limits) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "queries-per-second" => self.number(&entry, &mut into.queries_per_second),
+                "slip" => self.number(&entry, &mut into.slip),
+                "ipv4-prefix" => self.number(&entry, &mut into.ipv4_prefix),
+                "ipv6-prefix" => self.number(&entry, &mut into.ipv6_prefix),
+                "amplification-kb-per-second" => self.number(&entry, &mut into.amplification_kb_per_second),
+                "forwards-per-client" => self.number(&entry, &mut into.forwards_per_client),
+                _ => self.unknown_key(&entry, "[limits]"),
             }
         }
     }

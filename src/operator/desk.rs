@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tracing::{error, info, warn};
 
 use phzd::config::{Config, Place, Problem, Problems, Source};
+use phzd::metrics::Count;
 use phzd::observation::Observation;
 use phzd::resolver::Resolver;
 
@@ -23,6 +24,8 @@ pub struct Desk {
     pub path: PathBuf,
     /// Where it listens.
     pub listening: Arc<Listening>,
+    /// Connections to the operator that were closed because there were too many; its thread counts them.
+    pub turned_away: Count,
     started: SystemTime,
     loaded: Mutex<Loaded>,
     /// Held over a reload, so that two at one time come one after the other.
@@ -60,7 +63,8 @@ impl Desk {
         let started = SystemTime::now();
         let loaded = Mutex::new(Loaded { at: started, error: None, good: 0, bad: 0, stale_allowed });
         let reloading = Mutex::new(());
-        Self { resolver, path, listening, started, loaded, reloading }
+        let turned_away = Count::default();
+        Self { resolver, path, listening, turned_away, started, loaded, reloading }
     }
 
     /// When the daemon began to serve.

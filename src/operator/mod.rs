@@ -9,7 +9,7 @@ pub mod desk;
 mod exposition;
 mod pages;
 pub mod status;
-mod web;
+pub mod web;
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-use socket2::Socket;
+use socket2::{Socket, Type};
 use tokio::sync::watch;
 
 use super::{Limits, Listener, tcp, udp};
@@ -69,6 +69,17 @@ impl Door {
     /// If the kernel refuses.
     pub fn share(&self) -> io::Result<()> {
         self.sockets.iter().try_for_each(|socket| socket.set_reuse_port(true))
+    }
+
+    /// Has the kernel give what arrives from now on to others, where others have the port, and turn it away where nobody has.
+    /// What has arrived stays: without this, a datagram could come between the last look and the end of the socket.
+    pub fn turn_away(&self) {
+        let datagrams = self.sockets.iter().filter(|socket| socket.r#type().is_ok_and(|kind| kind == Type::DGRAM));
+        for socket in datagrams {
+            // A connected socket takes what its peer sends; it is its own, who sends nothing. If that cannot be had, only the
+            // moment is lost that it would save.
+            let _ = socket.local_addr().and_then(|own| socket.connect(&own));
+        }
     }
 
     /// Takes nothing new.

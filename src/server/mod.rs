@@ -7,6 +7,8 @@
 mod census;
 mod door;
 pub mod drops;
+#[doc(hidden)] // for fuzz/
+pub mod framing;
 pub mod sockets;
 mod tcp;
 mod udp;
@@ -21,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::resolver::Resolver;
 use door::Door;
+pub use tcp::UNDER_WAY;
 
 /// How long queries that are under way when the server stops may take to finish.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -131,7 +134,11 @@ impl Server {
             let nth = open.doors.iter().position(|door| door.address() == Some(address));
             nth.map(|nth| open.doors.remove(nth))
         };
-        closed.map(Door::close).is_some()
+        closed.is_some_and(|door| {
+            door.turn_away();
+            door.close();
+            true
+        })
     }
 
     /// From now on, TCP clients are bounded as these say, and threads that are started later run so; what runs stays as it is.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::census::{Census, Entry, Seat};
+use super::framing::{self, Frame};
 use super::{GRACE, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
@@ -27,7 +28,7 @@ use crate::wire::query::MAX_TCP;
 
 /// Queries of one connection that may wait for a resolver; then nothing more is read from it. Resolvers behind a
 /// pipelining client (a proxy, a forwarder) use some tens; more would let one client take the forwarder's places.
-const UNDER_WAY: usize = 128;
+pub const UNDER_WAY: usize = 128;
 /// Octets read at once: a query has some 60, so this is many.
 const READ: usize = 4096;
 /// Octets of replies after which they are written before the next message is answered.
@@ -240,6 +241,7 @@ impl Connection {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
                         self.earn();
                     } else {
+                        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
                         break;
                     }
                 }
@@ -280,16 +282,18 @@ impl Connection {
         let mut unread = self.inbound.as_slice();
         let (mut useful, mut replies) = (false, 0);
         let pause = loop {
-            let Some((length, rest)) = unread.split_first_chunk::<2>() else { break Pause::Inbound };
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length == 0 {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            let Some((message, rest)) = rest.split_at_checked(length) else { break Pause::Inbound };
+            let (message, rest) = match framing::first(unread) {
+                Frame::Whole(message, rest) => (message, rest),
+                Frame::Part => break Pause::Inbound,
+                Frame::Nonsense => return Err(ErrorKind::InvalidData.into()),
+            };
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
             }
-            let Ok(place) = self.places.clone().try_reserve_owned() else { break Pause::UnderWay };
+            let Ok(place) = self.places.clone().try_reserve_owned() else {
+                hall.counts().tcp_full.add(1);
+                break Pause::UnderWay;
+            };
             unread = rest;
             let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,
@@ -301,7 +305,7 @@ impl Connection {
             };
             useful = true;
             replies += u64::from(length > 0);
-            enqueue(&mut self.outbound, reply.get(..length).unwrap_or_default());
+            framing::append(&mut self.outbound, reply.get(..length).unwrap_or_default());
         };
         let answered = self.inbound.len() - unread.len();
         hall.counts().at_once.add(now.elapsed(), replies);
@@ -319,7 +323,7 @@ impl Connection {
 
     /// Puts a reply that was waited for with those to be written.
     fn enqueue(&mut self, reply: &[u8]) {
-        enqueue(&mut self.outbound, reply);
+        framing::append(&mut self.outbound, reply);
         self.earn();
     }
 
@@ -348,21 +352,13 @@ impl Connection {
         let (places, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.places, places));
         while let Some(reply) = self.returned.recv().await {
-            enqueue(&mut self.outbound, &reply);
+            framing::append(&mut self.outbound, &reply);
             while let Ok(reply) = self.returned.try_recv() {
-                enqueue(&mut self.outbound, &reply);
+                framing::append(&mut self.outbound, &reply);
             }
             self.write().await?;
         }
         self.stream.shutdown().await
-    }
-}
-
-/// Appends a reply with its length before it. One of none is left out.
-fn enqueue(outbound: &mut Vec<u8>, reply: &[u8]) {
-    if let (Ok(length), false) = (u16::try_from(reply.len()), reply.is_empty()) {
-        outbound.extend_from_slice(&length.to_be_bytes());
-        outbound.extend_from_slice(reply);
     }
 }
 

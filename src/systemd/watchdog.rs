@@ -3,6 +3,7 @@
 //! Apart from what it watches. It is a thread of its own, so that it goes on whatever stands still; and it says nothing
 //! good of a program whose threads move on, but that does not answer.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -36,23 +37,46 @@ pub fn start(pulses: Pulses, listening: Arc<Listening>) -> io::Result<()> {
 /// The thread.
 fn watch(time: Duration, pulses: Pulses, listening: &Listening) {
     let (round, patience) = (time / ROUNDS, time / 2);
-    let mut dog = Dog { watch: Watch::new(pulses), answered: Instant::now(), drops: 0, complained: false };
+    let mut dog = Dog { watch: Watch::new(pulses), answered: Instant::now(), drops: 0 };
+    let mut said = None;
     loop {
         let began = Instant::now();
-        match dog.look(listening, patience, round) {
-            Ok(()) => {
-                if std::mem::take(&mut dog.complained) {
-                    info!("the watchdog is content again");
-                }
-                super::tell(&[NotifyState::Watchdog]);
-            }
-            Err(why) if !dog.complained => {
-                error!("{why}: unless that changes, the service manager ends phzd and starts it again");
-                dog.complained = true;
-            }
-            Err(_) => {}
+        let found = dog.look(listening, patience, round);
+        if found.is_none() {
+            super::tell(&[NotifyState::Watchdog]);
         }
+        // A fault is said when it is found, and when it is over: not with every look.
+        match &found {
+            _ if found == said => {}
+            None => info!("the watchdog is content again"),
+            Some(fault) => error!(
+                "{fault} for {} ms: unless that changes, the service manager ends phzd and starts it again",
+                patience.as_millis()
+            ),
+        }
+        said = found;
         thread::sleep(round.saturating_sub(began.elapsed()));
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// These do not move.
+    Still(Vec<String>),
+    /// Queries to these addresses are not answered.
+    Silent(Vec<SocketAddr>),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Still(who) => write!(f, "no sign of life from {}", who.join(", ")),
+            Self::Silent(doors) => {
+                let doors: Vec<_> = doors.iter().map(ToString::to_string).collect();
+                write!(f, "no answer to a query at {}", doors.join(", "))
+            }
+        }
     }
 }
 
@@ -63,16 +87,12 @@ struct Dog {
     answered: Instant,
     /// Datagrams that the kernel had dropped by then.
     drops: u64,
-    complained: bool,
 }
 
 impl Dog {
-    /// Whether all threads have moved, and a query was answered, within `patience`; if not, what is wrong.
-    fn look(&mut self, listening: &Listening, patience: Duration, wait: Duration) -> Result<(), String> {
+    /// Looks whether all threads have moved, and a query was answered, within `patience`.
+    fn look(&mut self, listening: &Listening, patience: Duration, wait: Duration) -> Option<Fault> {
         let still = self.watch.still(patience, Instant::now());
-        if !still.is_empty() {
-            return Err(format!("no sign of life from {} for {} ms", still.join(", "), patience.as_millis()));
-        }
         let doors: Vec<_> = listening.addresses().into_iter().filter_map(|address| Door::to(address).ok()).collect();
         let drops = listening.drops().values().sum();
         // Where the kernel drops what comes, ours may be among it: too much to do is no fault, and a restart no help.
@@ -81,12 +101,11 @@ impl Dog {
         if excused || doors.iter().any(|door| door.answers(wait)) {
             self.answered = Instant::now();
         }
-        let silence = self.answered.elapsed();
-        if silence <= patience {
-            return Ok(());
+        if !still.is_empty() {
+            return Some(Fault::Still(still));
         }
-        let asked: Vec<_> = doors.iter().map(|door| door.address.to_string()).collect();
-        Err(format!("no answer to a query at {} for {} ms", asked.join(", "), silence.as_millis()))
+        let silent = self.answered.elapsed() > patience;
+        silent.then(|| Fault::Silent(doors.iter().map(|door| door.address).collect()))
     }
 }
 

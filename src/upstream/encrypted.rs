@@ -24,7 +24,7 @@ use crate::config::Target;
 use crate::pulse::Pulses;
 
 /// Questions at one time. They share connections, so this bounds memory alone.
-const MAX_QUESTIONS: usize = 1024;
+pub const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
 /// The name of the thread, and of its pulse.

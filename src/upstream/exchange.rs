@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::cache::Hit;
 use super::encrypted::Encrypted;
+pub use super::encrypted::MAX_QUESTIONS;
 use super::forward::{Action, Ask, Flown, Forwarder, MAX_WAITING};
 use super::{Upstream, stream};
 use crate::config::{Channel, Target};
@@ -32,7 +33,7 @@ const DATAGRAMS_PER_TURN: usize = 32;
 const DATAGRAM: usize = 4096;
 /// TCP exchanges at one time, each with a descriptor. Truncated answers are rare: so many at once are an attack or a
 /// mistake, and those who wait for what is over are told so at once.
-const MAX_STREAMS: usize = 256;
+pub const MAX_STREAMS: usize = 256;
 /// Sockets looked at in one turn.
 const EVENTS: usize = 128;
 /// How often the thread looks around when nothing happens, so that a stop is noticed.

@@ -5,24 +5,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 
 use super::flight::Flown;
-
-/// An IPv4 address, or the /56 of an IPv6 address, which is what a site is given (RFC 6177 section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix(IpAddr);
-
-impl From<IpAddr> for Prefix {
-    fn from(client: IpAddr) -> Self {
-        Self(match client.to_canonical() {
-            IpAddr::V4(v4) => v4.into(),
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 72 << 72).into(),
-        })
-    }
-}
+use crate::limits::Prefix;
 
 /// A place to wait in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +20,9 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Whose it is: an address of the prefix.
-    pub fn client(self) -> IpAddr {
-        self.client.0
+    /// Whose it is.
+    pub fn client(self) -> Prefix {
+        self.client
     }
 }
 
@@ -165,9 +152,10 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Prefixes;
 
     fn client(last: u8) -> Prefix {
-        IpAddr::from([10, 0, 0, last]).into()
+        Prefixes::new(32, 56).of([10, 0, 0, last].into())
     }
 
     fn flight(serial: u64) -> Flown {
@@ -220,13 +208,5 @@ mod tests {
         let (oldest, _) = line.oldest_of(client(1)).unwrap();
         line.leave(oldest);
         assert_eq!(line.largest(), Some(client(2)), "of those with as many, who came first");
-    }
-
-    #[test]
-    fn a_site_is_one_client() {
-        let prefix = |text: &str| Prefix::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:12ff::9"));
-        assert_ne!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:1301::1"));
-        assert_eq!(prefix("::ffff:10.0.0.1"), client(1));
     }
 }

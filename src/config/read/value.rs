@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
         let DeValue::String(path) = entry.value.get_ref() else {
             return self.wrong_type(entry, entry.value, "a path", "put it in double quotes");
         };
-        let file = NamedFile::read(&self.folder.join(path.as_ref()));
+        let file = (self.open)(&self.folder.join(path.as_ref()));
         self.sources.extend(file.text.iter().map(Arc::clone));
         self.once(entry, into, file);
     }
