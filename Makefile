@@ -22,8 +22,8 @@ DESTDIR ?=
 PROGRAM ?= target/release/phzd
 ZSH ?= $(PREFIX)/share/zsh/site-functions
 
-.PHONY: help demo test fuzz deny instructions tools resolved fuzzer lab boot machine faults bench buckets micro lint check man \
-	build install package packagers
+.PHONY: help demo test fuzz deny instructions tools resolved fuzzer lab boot machine faults soak bench buckets micro lint check \
+	man build install package packagers
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -134,6 +134,9 @@ machine:
 # Peers are not installed for these: those that are found take part.
 faults:   ## what clients see when resolvers fail, beside other programs; needs root and half an hour
 	cargo bench --bench faults -- $(FAULTS)
+
+soak:     ## hours of use in half an hour: faults, reloads, floods and connections under load; needs root
+	cargo bench --bench soak -- $(SOAK)
 
 bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and half an hour
 	cargo bench --bench load -- $(BENCH)
