@@ -200,7 +200,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream",
-        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes"],
+        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes", "seats"],
         crates: &["foldhash", "hashbrown", "rand", "serde", "slab"],
         powers: &[],
         rule: "upstream sees no zone, client or endpoint, so that nothing private gets into the cache; it is told the time",
@@ -434,7 +434,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "listening",
-        rooms: &["config", "daemon::CannotServe", "resolver", "server", "systemd"],
+        rooms: &["config", "daemon::CannotServe", "limits::Prefixes", "resolver", "server", "systemd"],
         crates: &["tracing"],
         powers: &[Locks],
         rule: "listening is which sockets there are, and why",
