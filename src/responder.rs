@@ -19,7 +19,7 @@ use own::{endless, looping, overloaded, prohibited, too_long};
 
 use crate::client::Client;
 use crate::endpoint::Present;
-use crate::limits::Limits;
+use crate::limits::{Clock, Limits};
 use crate::metrics::{Counts, Fate, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
@@ -93,8 +93,9 @@ pub struct Responder {
     /// The policy that serves now.
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
-    /// What clients have taken of late, of all threads together.
+    /// What clients have taken of late, of all threads together, and the moment as that knows it.
     limits: Arc<Limits>,
+    clock: Clock,
     /// Where this thread's counts are registered.
     registry: Registry,
     /// What this thread counts.
@@ -110,7 +111,16 @@ impl Responder {
     /// A way through the hall for one thread; its clones are for others.
     pub fn new(policy: Arc<ArcSwap<Policy>>, upstream: Arc<Upstream>, registry: Registry) -> Self {
         let counts = registry.register();
-        Self { policy, upstream, limits: Arc::default(), registry, counts, turn: 0, noting: true }
+        Self {
+            policy,
+            upstream,
+            limits: Arc::default(),
+            clock: Clock::default(),
+            registry,
+            counts,
+            turn: 0,
+            noting: true,
+        }
     }
 
     /// One that answers nobody: what it would say is looked at. Nothing of it is counted or noted.
@@ -133,6 +143,7 @@ impl Responder {
             endpoints,
             upstream: &self.upstream,
             limits: &self.limits,
+            clock: &mut self.clock,
             counts: &self.counts,
             turn: &mut self.turn,
             noting: self.noting,
@@ -148,6 +159,7 @@ impl Clone for Responder {
             policy: Arc::clone(&self.policy),
             upstream: Arc::clone(&self.upstream),
             limits: Arc::clone(&self.limits),
+            clock: Clock::default(),
             registry: self.registry.clone(),
             counts,
             turn: 0,
@@ -166,6 +178,7 @@ pub struct Hall<'a> {
     endpoints: Guard<Arc<Present>>,
     upstream: &'a Upstream,
     limits: &'a Limits,
+    clock: &'a mut Clock,
     counts: &'a Counts,
     turn: &'a mut u32,
     noting: bool,
@@ -183,8 +196,8 @@ impl Hall<'_> {
     ) -> Outcome {
         self.turn();
         let account = Account::new(client, transport, now);
-        if let Some(outcome) = self.gate(packet, &account, out) {
-            return outcome;
+        if let Some(written) = self.gate(packet, &account, out) {
+            return Outcome::of(written);
         }
         let mut folded = Folded::default();
         let decoded = decode(packet, &mut folded);
