@@ -23,8 +23,11 @@ use phzd::server::sockets::CannotListen;
 
 /// Threads of the runtime that serves TCP; UDP and forwarding have their own.
 const RUNTIME_THREADS: usize = 2;
-/// How often this host's own address is looked for until it is known.
+/// How often this host's own address is looked for until it is known, ...
 const LEARN_AGAIN: Duration = Duration::from_secs(5);
+/// ... and where there is no route yet: while a host boots its address comes later than phzd, and from then on its own
+/// programs must not be told what everybody is.
+const LEARN_AGAIN_SOON: Duration = Duration::from_millis(50);
 /// How often the cache is written, so that a crash costs no more than what was learned since.
 const SAVE_AGAIN: Duration = Duration::from_secs(3600);
 /// How long a stop waits for it to be written: a large cache on a slow disk, and not one that does not answer.
@@ -124,7 +127,7 @@ async fn serve(
     let opened = listening::open(&config.server, inherited)?;
     let resolver = Resolver::start_in(&config, state)?;
     let counter = Arc::new(resolver.clone());
-    let listening = Arc::new(Listening::start(resolver.clone(), &config.server, opened)?);
+    let listening = Arc::new(Listening::start(resolver.clone(), &config, opened)?);
     let (stale, resolvers) = (!config.upstream.stale.is_zero(), config.vpc.resolvers.clone());
     // There may be a hundred thousand names in it, which the policy has by now.
     drop(config);
@@ -156,7 +159,9 @@ async fn serve(
 async fn learn_self(resolver: Resolver) {
     let mut said = false;
     loop {
-        match resolver.learn_self() {
+        let learned = resolver.learn_self();
+        let again = if learned == Err(None) { LEARN_AGAIN_SOON } else { LEARN_AGAIN };
+        match learned {
             Ok(()) => {}
             Err(_) if said => {}
             Err(found) => {
@@ -171,7 +176,7 @@ async fn learn_self(resolver: Resolver) {
                 said = true;
             }
         }
-        sleep(LEARN_AGAIN).await;
+        sleep(again).await;
     }
 }
 

@@ -39,7 +39,7 @@ impl From<&config::Limits> for Terms {
     fn from(limits: &config::Limits) -> Self {
         let some = |rate: u32| (rate > 0).then_some(u64::from(rate));
         Self {
-            prefixes: Prefixes::new(limits.ipv4_prefix, limits.ipv6_prefix),
+            prefixes: Prefixes::from(limits),
             query: some(limits.queries_per_second).map(|rate| SECOND.div_ceil(rate)),
             slip: limits.slip.into(),
             amplification: some(limits.amplification),

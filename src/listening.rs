@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use crate::daemon::CannotServe;
 use crate::systemd;
 use crate::systemd::inherited::Inherited;
-use phzd::config::Server as Settings;
+use phzd::config::{self, Config, Server as Settings};
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::server::drops::Drops;
 use phzd::server::sockets::{self, Opened};
@@ -77,22 +78,23 @@ impl Listening {
     ///
     /// # Errors
     /// A system out of threads.
-    pub fn start(resolver: Resolver, settings: &Settings, opened: Vec<Ready>) -> io::Result<Self> {
-        let settings = within_descriptors(settings);
-        let server = Server::start(resolver, Vec::new(), limits(&settings))?;
+    pub fn start(resolver: Resolver, config: &Config, opened: Vec<Ready>) -> io::Result<Self> {
+        let settings = within_descriptors(&config.server);
+        let server = Server::start(resolver, Vec::new(), limits(&settings, &config.limits))?;
         let listening =
             Self { server, now: Mutex::new(Now { addresses: Vec::new(), drops: Drops::default(), settings }) };
         opened.into_iter().try_for_each(|ready| listening.serve(ready))?;
         Ok(listening)
     }
 
-    /// Listens on what `settings` say, with what they say of TCP clients. New addresses are served before `swap` is called,
+    /// Listens on what `config` says, with what it says of TCP clients. New addresses are served before `swap` is called,
     /// which has queries answered by the new policy, and old ones given up after it; sockets at an address that stays are not
     /// touched. Waits for what has come to the old ones.
     ///
     /// # Errors
     /// An address that is not to be had; then all is as before, and `swap` was not called.
-    pub fn change(&self, settings: &Settings, swap: impl FnOnce()) -> Result<(), CannotServe> {
+    pub fn change(&self, config: &Config, swap: impl FnOnce()) -> Result<(), CannotServe> {
+        let settings = &config.server;
         let before = self.now().addresses.clone();
         let added = settings.listen.iter().filter(|stated| before.iter().all(|address| address.stated != **stated));
         let added: Vec<_> = added.map(|stated| self.open(*stated, settings)).collect::<Result<_, _>>()?;
@@ -112,7 +114,7 @@ impl Listening {
         });
         served.iter().for_each(|address| info!(%address, "listening"));
         let within = within_descriptors(settings);
-        self.server.limit(limits(&within));
+        self.server.limit(limits(&within, &config.limits));
         let mut now = self.now();
         let Settings { udp_threads, pin_threads, busy_poll, receive_buffer, .. } = now.settings;
         let (control, http) = (now.settings.control.clone(), now.settings.http);
@@ -236,7 +238,7 @@ fn warn_of_buffer(address: SocketAddr, given: usize, wanted: usize) {
 }
 
 /// What of the configuration is the server's.
-pub fn limits(settings: &Settings) -> Limits {
+pub fn limits(settings: &Settings, of_client: &config::Limits) -> Limits {
     Limits {
         udp_threads: settings.udp_threads,
         pin_threads: settings.pin_threads,
@@ -244,6 +246,7 @@ pub fn limits(settings: &Settings) -> Limits {
         tcp_connections: settings.tcp_connections,
         tcp_connections_per_client: settings.tcp_connections_per_client,
         tcp_idle: settings.tcp_idle,
+        prefixes: Prefixes::from(of_client),
     }
 }
 

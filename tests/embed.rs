@@ -10,6 +10,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use phzd::config::{Config, File, Machine, file};
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::responder::Outcome;
 use phzd::server::{Limits, Listener, Server};
@@ -27,6 +28,7 @@ const LIMITS: Limits = Limits {
     busy_poll: Duration::ZERO,
     tcp_connections: 8,
     tcp_connections_per_client: 8,
+    prefixes: Prefixes::new(32, 56),
     tcp_idle: SOON,
 };
 

@@ -200,7 +200,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream",
-        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes"],
+        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes", "seats"],
         crates: &["foldhash", "hashbrown", "rand", "serde", "slab"],
         powers: &[],
         rule: "upstream sees no zone, client or endpoint, so that nothing private gets into the cache; it is told the time",
@@ -385,7 +385,7 @@ const ROOMS: &[Room] = &[
     Room { at: "seats", rooms: &[], crates: &["foldhash"], powers: &[], rule: "seats are numbers" },
     Room {
         at: "server",
-        rooms: &["metrics", "pulse::Pulse", "resolver", "responder", "seats", "way_back", "wire"],
+        rooms: &["metrics", "limits", "pulse::Pulse", "resolver", "responder", "seats", "way_back", "wire"],
         crates: &["nix", "socket2", "tokio", "tracing"],
         powers: &[Clock, Sockets, Threads, Locks],
         rule: "the door knows sockets and no DNS",
@@ -434,7 +434,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "listening",
-        rooms: &["config", "daemon::CannotServe", "resolver", "server", "systemd"],
+        rooms: &["config", "daemon::CannotServe", "limits::Prefixes", "resolver", "server", "systemd"],
         crates: &["tracing"],
         powers: &[Locks],
         rule: "listening is which sockets there are, and why",

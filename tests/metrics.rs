@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phzd::config::KEYS;
 use phzd::config::limit::LIMITS;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -180,7 +179,7 @@ fn every_limit_of_the_manual_has_its_key_and_its_metric() {
         let known = LIMITS.iter().find(|limit| limit.key == key);
         assert!(known.is_some_and(|limit| limit.default.to_string() == most) || key.is_empty(), "{what}: {key} {most}");
         keys += usize::from(known.is_some());
-        let counters: Vec<_> = beyond.split([' ', ',', '{']).filter(|word| word.starts_with("phzd_")).collect();
+        let counters: Vec<_> = beyond.split([' ', ',', '{', '\n']).filter(|word| word.starts_with("phzd_")).collect();
         assert!(!counters.is_empty(), "nothing counts it: {what}");
         for name in counters {
             assert!(metrics.contains(&format!("# TYPE {name} counter\n")), "{name} is not at /metrics: {what}");

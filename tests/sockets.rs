@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use phzd::config::{File, Machine};
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::responder::Outcome;
 use phzd::server::sockets::{CannotListen, Reason, open, raise_descriptor_limit};
@@ -29,6 +30,7 @@ const LIMITS: Limits = Limits {
     busy_poll: Duration::ZERO,
     tcp_connections: 16,
     tcp_connections_per_client: 8,
+    prefixes: Prefixes::new(32, 56),
     tcp_idle: Duration::from_secs(10),
 };
 

@@ -52,7 +52,7 @@ fn show(once: bool) -> Result<bool, Box<dyn Error>> {
         config.vpc.resolvers = vec![stand_in.address()];
         let resolver = Resolver::start(&config)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = Server::start(resolver, vec![listener], listening::limits(&config.server))?;
+        let server = Server::start(resolver, vec![listener], listening::limits(&config.server, &config.limits))?;
         let mut serving = tokio::spawn(server.run(async { drop(stopped.await) }));
         let rows = spawn_blocking(move || questions::ask_all(address)).await?;
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -40,7 +41,12 @@ fn log_to_standard_error() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(terminal);
     let log = tracing_subscriber::registry().with(filter);
     match journal {
-        Some(journal) => log.with(journal.with_field_prefix(Some(FIELDS.into()))).init(),
+        Some(journal) => {
+            // The journal's words for the levels that we have; its notices are for what is out of the ordinary.
+            let priorities =
+                PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+            log.with(journal.with_field_prefix(Some(FIELDS.into())).with_priority_mappings(priorities)).init();
+        }
         None if terminal => log.with(lines).init(),
         None => log.with(lines.without_time()).init(),
     }

@@ -4,6 +4,7 @@
 //! the words in question underlined, and says what to do. A text is kept once, shared by all places in it, so that a
 //! place is small enough to be kept beside each of a million names.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -108,7 +109,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source.name)?;
+        f.write_str(&harmless(&self.source.name))?;
         match self.line_and_column() {
             Some((line, column)) => write!(f, ":{line}:{column}"),
             None => Ok(()),
@@ -120,6 +121,12 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// `text` with what a terminal would act upon replaced: messages quote files, and whoever reads them may not have written
+/// those.
+fn harmless(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}").into() } else { text.into() }
 }
 
 /// The most characters of a source line that are shown; a list of a thousand names may stand on one line.
@@ -252,7 +259,7 @@ impl Problem {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
-        writeln!(f, "{severity}: {}", self.message)?;
+        writeln!(f, "{severity}: {}", harmless(&self.message))?;
         if let Some(excerpt) = self.place.as_ref().and_then(Place::excerpt) {
             write!(f, "{excerpt}")?;
         }
@@ -263,7 +270,7 @@ impl Problem {
             }
         }
         match &self.hint {
-            Some(hint) => writeln!(f, "      hint: {hint}"),
+            Some(hint) => writeln!(f, "      hint: {}", harmless(hint)),
             None => Ok(()),
         }
     }
@@ -319,6 +326,16 @@ mod tests {
         let mark = lines[2].chars().position(|letter| letter == '^').unwrap();
         assert_eq!(lines[1].chars().nth(mark), Some('b'));
         assert!(lines[1].chars().count() < 120 && !lines[1].contains('\u{1b}'));
+    }
+
+    #[test]
+    fn nothing_is_shown_that_a_terminal_would_act_upon() {
+        let source = Source::new("x\u{1b}[2J", "\u{1b}[31m\n");
+        let problem = Problem::mistake(Some(&Place::new(&source, 0..3)), "not \u{8}\n")
+            .note(Some(&Place::whole(&source)), "first");
+        let shown = problem.hint("write \r").to_string();
+        assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
+        assert_eq!(shown.lines().count(), 5, "{shown}");
     }
 
     #[test]

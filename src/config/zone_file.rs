@@ -247,7 +247,9 @@ pub(super) fn name_below(text: &str, origin: &Name) -> Option<Name> {
     if text == "@" {
         return Some(origin.clone());
     }
-    let whole = text.ends_with('.') && !text.ends_with("\\.");
+    // A dot behind a backslash is a part of the label, unless that is the second half of a written backslash.
+    let backslashes = |rest: &str| rest.bytes().rev().take_while(|octet| *octet == b'\\').count();
+    let whole = text.strip_suffix('.').is_some_and(|rest| backslashes(rest) % 2 == 0);
     let name: Name = text.parse().ok()?;
     if whole {
         return Some(name);
@@ -316,6 +318,9 @@ mod tests {
         assert_eq!(records("a A 10.0.0.1\nb 9 A 10.0.0.1\nc A 10.0.0.1")[2], "c.internal.example 9 A 0a000001");
         assert_eq!(records("a A 10.0.0.1")[0], "a.internal.example 300 A 0a000001");
         assert_eq!(records("*.w A 10.0.0.1\n")[0], "*.w.internal.example 300 A 0a000001");
+        assert_eq!(records("a\\. A 10.0.0.1\n")[0], "a\\..internal.example 300 A 0a000001");
+        assert_eq!(records("0/25 A 10.0.0.1\n")[0], "0/25.internal.example 300 A 0a000001");
+        assert_eq!(records("a\\\\.internal.example. A 10.0.0.1\n")[0], "a\\\\.internal.example 300 A 0a000001");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::config::Limits;
+
 /// All addresses that begin alike. IPv4 ones are written as IPv6 does (RFC 4291 section 2.5.5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(u128);
@@ -25,10 +27,15 @@ pub struct Prefixes {
     v6: u128,
 }
 
+impl From<&Limits> for Prefixes {
+    fn from(limits: &Limits) -> Self {
+        Self::new(limits.ipv4_prefix, limits.ipv6_prefix)
+    }
+}
+
 impl Prefixes {
     /// Bits of an IPv4 address, and of an IPv6 one.
-    pub fn new(v4: u8, v6: u8) -> Self {
-        let mask = |bits: u8| u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default();
+    pub const fn new(v4: u8, v6: u8) -> Self {
         Self { v4: mask(v4.saturating_add(96)), v6: mask(v6) }
     }
 
@@ -56,6 +63,14 @@ pub(super) fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => 0xffff << 32 | u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// The first `bits` of an address, at most all of them.
+const fn mask(bits: u8) -> u128 {
+    match u128::MAX.checked_shr(bits as u32) {
+        Some(rest) => !rest,
+        None => u128::MAX,
     }
 }
 

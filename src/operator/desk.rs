@@ -91,7 +91,7 @@ impl Desk {
         systemd::reloading();
         let reloaded = Config::load(&self.path).and_then(|(config, warnings)| {
             warnings.iter().for_each(|warning| warn!("{warning}"));
-            self.listening.change(&config.server, || self.resolver.reload(&config)).map_err(|error| {
+            self.listening.change(&config, || self.resolver.reload(&config)).map_err(|error| {
                 let file = Place::whole(&Source::new(self.path.display().to_string(), ""));
                 Problems(vec![Problem::mistake(Some(&file), error.to_string())])
             })?;

@@ -25,7 +25,7 @@ impl Hall<'_> {
     #[inline]
     pub(super) fn gate(&self, packet: &[u8], account: &Account, out: &mut [u8]) -> Option<Outcome> {
         let (client, terms) = (account.client, self.policy.limits());
-        if account.transport == Transport::Tcp {
+        if account.transport == Transport::Tcp && client.port() > 0 {
             self.limits.has_shown(terms, client.ip(), account.now);
             return None;
         }

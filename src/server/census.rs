@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Limits;
+use crate::limits::Prefix;
 use crate::seats::Seats;
 
 /// The connections that there are.
@@ -23,7 +24,7 @@ pub struct Census {
 
 #[derive(Debug)]
 struct Taken {
-    seats: Seats<IpAddr, Arc<Presence>>,
+    seats: Seats<Prefix, Arc<Presence>>,
     limits: Limits,
 }
 
@@ -60,7 +61,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Seat {
     census: Arc<Census>,
-    client: IpAddr,
+    client: Prefix,
     number: u64,
     presence: Arc<Presence>,
 }
@@ -89,6 +90,7 @@ impl Census {
         presence.active.store(self.now(), Relaxed);
         let mut taken = self.taken();
         let Taken { seats, limits } = &mut *taken;
+        let client = limits.prefixes.of(client);
         let of_one = !client.is_loopback() && seats.len_of(client) >= limits.tcp_connections_per_client;
         let from = if of_one {
             Some(client)
@@ -127,7 +129,7 @@ impl Census {
 }
 
 /// Has the longest idle connection of `client` closed; one that waits for a resolver only if `in_use` may go too.
-fn vacate(seats: &mut Seats<IpAddr, Arc<Presence>>, client: IpAddr, in_use: bool) -> bool {
+fn vacate(seats: &mut Seats<Prefix, Arc<Presence>>, client: Prefix, in_use: bool) -> bool {
     let first = seats.of(client).min_by_key(|(_, presence)| presence.merit());
     let Some((number, presence)) = first.filter(|(_, presence)| in_use || !presence.merit().0) else { return false };
     presence.left.notify_one();
@@ -163,6 +165,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::Prefixes;
 
     fn census(all: usize, per_client: usize) -> Arc<Census> {
         Census::new(Limits {
@@ -172,6 +175,7 @@ mod tests {
             tcp_connections: all,
             tcp_connections_per_client: per_client,
             tcp_idle: Duration::from_secs(10),
+            prefixes: Prefixes::new(32, 56),
         })
     }
 

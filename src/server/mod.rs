@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use crate::limits::Prefixes;
 use crate::resolver::Resolver;
 use door::Door;
 pub use tcp::UNDER_WAY;
@@ -64,8 +65,10 @@ pub struct Limits {
     pub busy_poll: Duration,
     /// TCP connections at a time, ...
     pub tcp_connections: usize,
-    /// ... and of these from one client address.
+    /// ... and of these of one client, ...
     pub tcp_connections_per_client: usize,
+    /// ... who is so many addresses.
+    pub prefixes: Prefixes,
     /// How long a TCP connection may be idle, a message take to arrive, a client leave its replies unread.
     pub tcp_idle: Duration,
 }

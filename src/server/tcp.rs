@@ -113,7 +113,7 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
 fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
     let desk = connections.desk();
     let count = |which: fn(&Counts) -> &Count| which(locked(&desk).resolver.responder().counts()).add(1);
-    let seat = match connections.census.enter(client.ip().to_canonical()) {
+    let seat = match connections.census.enter(client.ip()) {
         Entry::Refused => return count(|counts| &counts.tcp_refused),
         Entry::Seated(seat) => seat,
         Entry::Instead(seat) => {

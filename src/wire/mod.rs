@@ -6,6 +6,8 @@ pub mod answer;
 pub mod dns64;
 pub mod name;
 pub mod presentation;
+#[cfg(test)]
+mod properties;
 pub mod query;
 pub mod reply;
 

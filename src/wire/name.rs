@@ -7,8 +7,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hickory_proto::rr::Name as Presentation;
-
 /// The longest name in wire form, the root's zero octet included (RFC 1035 section 2.3.4).
 pub const MAX_NAME: usize = 255;
 /// The most labels a name of that length can have, the root not counted.
@@ -108,18 +106,57 @@ pub fn labels(wire: &[u8]) -> impl Iterator<Item = usize> + '_ {
 impl FromStr for Name {
     type Err = BadName;
 
-    /// Reads the presentation form; a name without a dot at its end is absolute all the same.
+    /// Reads the presentation form (RFC 1035 section 5.1); a name without a dot at its end is absolute all the same, and
+    /// nothing at all is the root.
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let mut name = Presentation::from_ascii(text).map_err(|error| BadName(error.to_string()))?;
-        name.set_fqdn(true);
-        let mut wire = Vec::with_capacity(text.len() + 2);
-        for label in name.iter() {
-            wire.push(u8::try_from(label.len()).map_err(|_| BadName("a label is longer than 63 octets".into()))?);
-            wire.extend_from_slice(label);
+        let mut wire = vec![0];
+        // Where the length of the label stands that is being read.
+        let mut begin = 0;
+        let mut rest = text.strip_prefix('.').filter(|rest| rest.is_empty()).unwrap_or(text).bytes();
+        while let Some(octet) = rest.next() {
+            let length = wire.len() - begin - 1;
+            match octet {
+                b'.' if length == 0 => return Err(BadName("a label is empty".into())),
+                b'.' => {
+                    begin = wire.len();
+                    wire.push(0);
+                    continue;
+                }
+                b'\\' => wire.push(escaped(&mut rest).ok_or_else(|| BadName("\\ without an octet behind it".into()))?),
+                b'*' if length == 0 => wire.push(octet),
+                plain if is_plain(plain) => wire.push(plain),
+                0x21..=0x7e => {
+                    return Err(BadName(format!(
+                        "{0} stands in it: as a part of the name, write \\{0}",
+                        char::from(octet)
+                    )));
+                }
+                _ => return Err(BadName(format!("an octet stands in it that is written \\{octet:03}"))),
+            }
+            let length = u8::try_from(length + 1).ok().filter(|length| *length < 64);
+            wire[begin] = length.ok_or_else(|| BadName("a label is longer than 63 octets".into()))?;
         }
-        wire.push(0);
+        if wire.len() > begin + 1 {
+            wire.push(0);
+        }
         Self::from_wire(&wire).ok_or_else(|| BadName("the name is longer than 255 octets".into()))
     }
+}
+
+/// What stands behind a backslash: three digits that are an octet, or anything else as itself.
+fn escaped(rest: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let first = rest.next()?;
+    if !first.is_ascii_digit() {
+        return Some(first);
+    }
+    let number = [first, rest.next()?, rest.next()?];
+    std::str::from_utf8(&number).ok()?.parse().ok()
+}
+
+/// Whether an octet of a label is written as it is. Some that could be are not, because they stand in what is no name:
+/// a URL, an address of mail, a pattern.
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !br#"."\;()@$*:"#.contains(&octet)
 }
 
 impl fmt::Display for Name {
@@ -133,10 +170,11 @@ impl fmt::Display for Name {
                 f.write_str(".")?;
             }
             let length = usize::from(self.0.get(at).copied().unwrap_or(0));
-            for &octet in self.0.get(at + 1..at + 1 + length).unwrap_or(&[]) {
+            for (place, &octet) in self.0.get(at + 1..at + 1 + length).unwrap_or(&[]).iter().enumerate() {
                 match octet {
-                    b'.' | b'\\' => write!(f, "\\{}", char::from(octet))?,
-                    0x21..=0x7e => write!(f, "{}", char::from(octet))?,
+                    b'*' if place == 0 => write!(f, "*")?,
+                    plain if is_plain(plain) => write!(f, "{}", char::from(plain))?,
+                    0x21..=0x7e => write!(f, "\\{}", char::from(octet))?,
                     _ => write!(f, "\\{octet:03}")?,
                 }
             }
@@ -199,5 +237,36 @@ mod tests {
     fn odd_octets_are_shown_escaped() {
         let name = Name::from_wire(b"\x03a.\x01\x00").unwrap();
         assert_eq!(name.to_string(), "a\\.\\001");
+        assert_eq!(name.to_string().parse(), Ok(name));
+    }
+
+    /// RFC 2317 names reverse zones so; and a label may begin with anything.
+    #[test]
+    fn whatever_can_be_asked_can_be_written() {
+        for (text, wire) in [
+            ("0/25.2.0.192", &b"\x040/25\x012\x010\x03192\x00"[..]),
+            ("-11.logs", b"\x03-11\x04logs\x00"),
+            ("*.a", b"\x01*\x01a\x00"),
+            ("a\\*\\@\\255\\\\.b+c", b"\x05a*@\xff\\\x03b+c\x00"),
+            ("_dns._tcp", b"\x04_dns\x04_tcp\x00"),
+        ] {
+            let name = Name::from_wire(wire).unwrap();
+            assert_eq!((text.parse(), &*name.to_string()), (Ok(name.clone()), text));
+        }
+        assert_eq!("".parse(), Ok(Name::root()));
+    }
+
+    #[test]
+    fn what_is_no_name_is_told_so() {
+        let told = |text: &str| text.parse::<Name>().unwrap_err().to_string();
+        assert_eq!(told("a..b"), "a label is empty");
+        assert_eq!([told(".a"), told("..")], ["a label is empty"; 2].map(String::from));
+        assert_eq!(told("https://a"), ": stands in it: as a part of the name, write \\:");
+        assert_eq!(told("log*.a"), "* stands in it: as a part of the name, write \\*");
+        assert_eq!(told("a b"), "an octet stands in it that is written \\032");
+        assert_eq!([told("a\\"), told("a\\25"), told("\\256")], ["\\ without an octet behind it"; 3].map(String::from));
+        assert_eq!(told(&"x".repeat(64)), "a label is longer than 63 octets");
+        assert_eq!(told(&"abcd.".repeat(51)), "the name is longer than 255 octets");
+        assert!("abcd.".repeat(50).parse::<Name>().is_ok());
     }
 }

@@ -160,7 +160,7 @@ impl<'a> Crowd<'a> {
                 let id = reply.first_chunk().map(|id| u16::from_be_bytes(*id));
                 let Some(asked) = id.and_then(|id| caller.awaited.remove(&id)) else {
                     self.tally.stray += 1;
-                    self.tally.tell(format!("{:?} got what it did not ask for: {:02x?}", caller.who, reply.get(..32)));
+                    self.tally.tell(&format!("{:?} got what it did not ask for: {:02x?}", caller.who, reply.get(..32)));
                     continue;
                 };
                 let verdict = asked.judge(reply, self.sky);

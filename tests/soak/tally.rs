@@ -87,7 +87,7 @@ impl Tally {
             Verdict::Excused => self.excused += 1,
             Verdict::Wrong(why) => {
                 self.wrong += 1;
-                self.tell(format!("after {} ms, {why}", took.as_millis()));
+                self.tell(&format!("after {} ms, {why}", took.as_millis()));
             }
         }
     }
@@ -98,12 +98,12 @@ impl Tally {
             self.silent += 1;
         } else {
             self.lost += 1;
-            self.tell(format!("{:?} asks {:?}: no reply", asked.who, asked.what));
+            self.tell(&format!("{:?} asks {:?}: no reply", asked.who, asked.what));
         }
     }
 
     /// Enters something to be told in words, if there is not much yet.
-    pub fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: &str) {
         if self.told.len() < TOLD {
             let at = self.began.elapsed().as_secs_f64();
             self.told.push(format!("{at:.1} s: {what}"));

@@ -156,11 +156,11 @@ pub fn section(roff: &mut Roff) {
     roff.control("SH", ["LIMITS"]).text([roman(
         "Everything that is bounded: what, by which key, if by any, and its default; then what happens beyond it, and the \
          metric that counts that. A client is all addresses that have limits.ipv4-prefix or limits.ipv6-prefix bits in \
-         common, for TCP connections a single address. Programs on this host are free of what [limits] says.",
+         common. Programs on this host are one client for the connections in all, and free of every other limit for one client.",
     )]);
     roff.control("PP", []).control("TS", []);
     // As for the numbers: what does not fit beside others stands below them, across all columns.
-    let rows = vec!["lw(29n) lb r\nl s s"; BOUNDS.len()].join("\n");
+    let rows = vec!["lw(20n) lb r\nl s s"; BOUNDS.len()].join("\n");
     roff.text([roman(format!("lb lb rb\n{rows}."))]);
     roff.text([roman("what\tkey\tat most")]);
     for Bound { what, at, beyond, metrics } in BOUNDS {

@@ -216,57 +216,147 @@ fn threads_find_what_threads_keep() {
 enum Step {
     Insert { key: u16, size: usize, lifetime: u64 },
     Get { key: u16 },
+    GetOrStale { key: u16 },
+    Fail { key: u16, last: bool },
+    Forget { key: u16 },
     Wait { millis: u64 },
     Resize { kilobytes: usize },
+    Restart,
     Clear,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let key = || 0..400_u16;
+    // Few that much happens to, and many that fill it.
+    let key = || prop_oneof![0..8_u16, 0..400_u16];
     let size = prop_oneof![0..100_usize, 0..5000_usize, Just(40_000)];
     prop_oneof![
         40 => (key(), size, 0..20_u64).prop_map(|(key, size, lifetime)| Step::Insert { key, size, lifetime }),
         40 => key().prop_map(|key| Step::Get { key }),
+        10 => key().prop_map(|key| Step::GetOrStale { key }),
+        10 => (key(), any::<bool>()).prop_map(|(key, last)| Step::Fail { key, last }),
+        2 => key().prop_map(|key| Step::Forget { key }),
         5 => (0..3000_u64).prop_map(|millis| Step::Wait { millis }),
         1 => (0..2000_usize).prop_map(|kilobytes| Step::Resize { kilobytes }),
+        1 => Just(Step::Restart),
         1 => Just(Step::Clear),
     ]
+}
+
+/// What of a hit tells which it is.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    number: u16,
+    age: u32,
+    stale: bool,
+}
+
+impl Seen {
+    fn new(hit: &Hit) -> Self {
+        Self { number: hit.answer.rcode(), age: hit.age, stale: hit.stale }
+    }
+}
+
+/// What was said last of a question, which is all that may be found of it.
+#[derive(Debug, Default)]
+struct Model {
+    /// The answer's number, when it was kept, and when its time is over.
+    answers: HashMap<u16, (u16, Instant, Instant)>,
+    /// The failure's number, when it was, and whether it was the last word.
+    failures: HashMap<u16, (u16, Instant, bool)>,
+}
+
+impl Model {
+    /// The longest that a failure may be served, and how long answers may be past their time.
+    const FAILED: Duration = Duration::from_secs(4);
+    const STALE: Stale = Stale { positive: Duration::from_secs(6), negative: Duration::ZERO };
+
+    /// The answer of this number and no other, at its right age; `grace` after it was too old to be looked for.
+    fn is_answer(&self, key: u16, hit: Seen, grace: Duration, now: Instant) -> bool {
+        let most = Self::STALE.positive + grace;
+        let good = |&(number, stored, expires): &(u16, Instant, Instant)| {
+            let past = now.checked_duration_since(expires);
+            let in_time = if hit.stale { past.is_some_and(|past| past < most) } else { past.is_none() };
+            in_time && (hit.number, u64::from(hit.age)) == (number, (now - stored).as_secs())
+        };
+        self.answers.get(&key).is_some_and(good)
+    }
+
+    /// What is served at once: the answer in its time or, after a failure that was not the last word, past it; or a failure
+    /// that is not long ago.
+    fn may_serve(&self, key: u16, hit: Seen, now: Instant) -> bool {
+        let failed = self.failures.get(&key).filter(|(_, at, _)| now - *at < Self::FAILED);
+        let is_failure = failed.is_some_and(|(number, ..)| !hit.stale && hit.number == *number);
+        let excused = !hit.stale || failed.is_some_and(|(.., last)| !last);
+        // What was found young enough when it failed is served until somebody tries again.
+        is_failure || excused && self.is_answer(key, hit, Self::FAILED, now)
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a map that forgets nothing: what is found is the last that was said, not expired, and of the right age;
-    /// and after each step the cache is within its bound, its queues and tables agree, and no table has grown.
+    /// Against maps that forget nothing: what is found is the last that was said, in its time, and of the right age; and
+    /// after each step the cache is within its bound, its queues and tables agree, and no table has grown.
     #[test]
     fn it_never_lies_and_never_outgrows_its_bound(steps in prop::collection::vec(step(), 1..1500)) {
         let (route, mut now, mut bound) = (route(2), Instant::now(), 300 << 10);
-        let (cache, mut model) = (Cache::new(bound), HashMap::new());
+        let (cache, mut model) = (Cache::new(bound), Model::default());
+        let asked = |key: u16| question(&format!("n{key}"));
         for (number, step) in (0_u16..).zip(steps) {
             match step {
                 Step::Insert { key, size, lifetime } => {
-                    let (question, answer) = (question(&format!("n{key}")), answer(number, size));
+                    let (question, answer) = (asked(key), answer(number, size));
                     let weight = weight(&question, &answer);
                     let fits = weight <= cache.shard(cache.hash(&route, question.as_asked())).room;
                     cache.insert(&route, &question, (answer, Outcome::Positive), seconds(lifetime), now);
                     if fits && lifetime > 0 {
-                        model.insert(key, (number, now, now + seconds(lifetime)));
+                        model.answers.insert(key, (number, now, now + seconds(lifetime)));
+                        model.failures.remove(&key);
                     }
                 }
                 Step::Get { key } => {
-                    let hit = found(&cache, &route, &question(&format!("n{key}")), now);
-                    let said = model.get(&key).filter(|(.., expires)| now < *expires);
-                    let said = said.map(|(number, stored, _)| (*number, (now - *stored).as_secs() as u32));
-                    prop_assert!(hit.is_none() || hit == said, "{hit:?} instead of {said:?}");
+                    let hit = cache.get(&route, asked(key).as_asked(), now).as_ref().map(Seen::new);
+                    prop_assert!(hit.is_none_or(|hit| model.may_serve(key, hit, now)), "{key}: {hit:?}, {model:?}");
+                }
+                Step::GetOrStale { key } => {
+                    let (hit, good) = match cache.get_or_stale(&route, asked(key).as_asked(), Model::STALE, now) {
+                        Ok(hit) => (Seen::new(&hit), model.may_serve(key, Seen::new(&hit), now)),
+                        Err(Some(hit)) => {
+                            let hit = Seen::new(&hit);
+                            (hit, hit.stale && model.is_answer(key, hit, Duration::ZERO, now))
+                        }
+                        Err(None) => continue,
+                    };
+                    prop_assert!(good, "{key}: {hit:?}, {model:?}");
+                }
+                Step::Fail { key, last } => {
+                    let told = cache.fail(&route, &asked(key), (answer(number, 10), last), Model::STALE, now);
+                    let told = told.as_ref().map(Seen::new);
+                    let good = |told| !last && model.is_answer(key, told, Duration::ZERO, now);
+                    prop_assert!(told.is_none_or(good), "{key}: {told:?}, {model:?}");
+                    model.failures.insert(key, (number, now, last));
+                }
+                Step::Forget { key } => {
+                    cache.forget(|name| *name == asked(key).name);
+                    prop_assert!(cache.get(&route, asked(key).as_asked(), now).is_none());
+                    model.answers.remove(&key);
+                    model.failures.remove(&key);
                 }
                 Step::Wait { millis } => now += Duration::from_millis(millis),
                 Step::Resize { kilobytes } => {
                     bound = kilobytes << 10;
                     cache.resize(bound);
                 }
+                Step::Restart => {
+                    let kept: Vec<_> = cache.kept(Model::STALE, now).collect();
+                    cache.clear();
+                    kept.into_iter().for_each(|kept| cache.put_back(kept));
+                    model.failures.clear();
+                }
                 Step::Clear => {
                     cache.clear();
                     prop_assert_eq!(cache.entries(), 0);
+                    model = Model::default();
                 }
             }
             check(&cache, bound)?;
