@@ -15,6 +15,11 @@ use super::Limits;
 use crate::limits::Prefix;
 use crate::seats::Seats;
 
+/// Where files are short, one connection of so many makes room, ...
+const ROOM: usize = 16;
+/// ... and no more than so many at once, while others wait for the lock.
+const MOST_AT_ONCE: usize = 64;
+
 /// The connections that there are.
 #[derive(Debug)]
 pub struct Census {
@@ -111,11 +116,13 @@ impl Census {
         if from.is_some() { Entry::Instead(seat) } else { Entry::Seated(seat) }
     }
 
-    /// Closes the longest idle connection of the client that has the most; whether there was one.
+    /// Closes one connection in sixteen, each the longest idle of the client that has the most then; whether there was one.
+    /// With a single one, all who come would wait for the next: whoever takes all files has many more waiting to come in.
     pub fn make_room(&self) -> bool {
-        let mut taken = self.taken();
-        let largest = taken.seats.largest();
-        largest.is_some_and(|client| vacate(&mut taken.seats, client, true))
+        let seats = &mut self.taken().seats;
+        let wanted = (seats.len() / ROOM).clamp(1, MOST_AT_ONCE);
+        let vacated = |_: &usize| seats.largest().is_some_and(|client| vacate(seats, client, true));
+        (0..wanted).take_while(vacated).count() > 0
     }
 
     fn now(&self) -> u64 {
@@ -249,5 +256,15 @@ mod tests {
         let seat = seated(census.enter(client(1)));
         assert!(census.make_room() && is_lost(&seat));
         assert!(!census.make_room());
+    }
+
+    #[test]
+    fn where_files_are_short_many_make_room_at_once_and_not_whoever_has_one() {
+        let census = census(1000, 1000);
+        let honest = seated(census.enter(client(1)));
+        let crowd: Vec<Seat> = (0..99).map(|number| seated(census.enter(client(2 + number % 3)))).collect();
+        assert!(census.make_room());
+        assert_eq!(crowd.iter().filter(|seat| is_lost(seat)).count(), 6, "one in sixteen of a hundred");
+        assert!(!is_lost(&honest));
     }
 }
