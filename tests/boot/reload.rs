@@ -20,7 +20,11 @@ fn load(machine: &Machine) -> Loaded {
 
 #[test]
 fn reloads_under_load_lose_nothing() {
-    let machine = Machine::serving();
+    // With sockets of systemd there is room for half a second of this, so that the machine's other work does not show.
+    let mut machine = Machine::with_phzd();
+    machine.prepare("systemctl enable --quiet phzd.socket");
+    machine.boot();
+    machine.wait_until_private("127.0.0.1");
     let quiet = load(&machine);
     println!("    without a reload: {quiet:?}");
 
@@ -46,7 +50,7 @@ fn reloads_under_load_lose_nothing() {
     // busy.
     for loaded in [quiet, loaded] {
         assert!(loaded.lost as u64 <= loaded.dropped, "{loaded:?}");
-        assert!(loaded.lost * 4 < loaded.sent, "{loaded:?}");
+        assert!(loaded.lost * 10 < loaded.sent, "{loaded:?}");
     }
 }
 
