@@ -31,7 +31,7 @@ use crate::weather::resolver_of;
 const RATE: u32 = 2000;
 
 /// Questions a second of the one who does.
-const FLOOD: u32 = 10_000;
+const FLOOD: u32 = 20_000;
 
 /// How much longer others may wait, ...
 const TIMES: f64 = 2.0;
@@ -70,8 +70,10 @@ impl Scene {
         let joined = "a thread of clients panicked";
         thread::scope(|scope| {
             let (tell, told) = channel();
+            // Whoever forges its address does not come over TCP.
+            let tell = (mix != Mix::Loud).then_some(tell);
             let (lab, sky, end) = (&self.lab, &self.sky, &end);
-            let udp = scope.spawn(move || lab.clients.inside(move || Crowd::new(load, sky, Some(tell))?.run(end)));
+            let udp = scope.spawn(move || lab.clients.inside(move || Crowd::new(load, sky, tell)?.run(end)));
             let tcp = scope.spawn(move || lab.clients.inside(move || visit(mix, &told, sky, end)));
             let done = work();
             end.store(true, Ordering::Relaxed);
@@ -80,8 +82,8 @@ impl Scene {
     }
 
     /// The same with nothing else.
-    fn quiet(&self, mix: Mix) -> Outcome<(Tally, Tally)> {
-        let (udp, tcp, ()) = self.ask(mix, RATE, || {
+    fn quiet(&self, mix: Mix, rate: u32) -> Outcome<(Tally, Tally)> {
+        let (udp, tcp, ()) = self.ask(mix, rate, || {
             thread::sleep(self.time);
             Ok(())
         })?;
@@ -113,16 +115,10 @@ pub fn flood(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     let scene = Scene::new(arguments.time(20))?;
     // A cache that the flood could fill many times over.
     let phzd = scene.start(&Wish { megabytes: 1, ..Wish::default() })?;
-    let (quiet, _) = scene.quiet(Mix::Ordinary)?;
+    let (quiet, _) = scene.quiet(Mix::Ordinary, RATE)?;
     let account = Account::open(&scene.lab, &phzd)?;
     let begin = Instant::now();
-    let (others, mut tcp, (flood, flood_tcp)) = scene.ask(Mix::Ordinary, RATE, || {
-        let (flood, flood_tcp, ()) = scene.ask(Mix::Flood, FLOOD, || {
-            thread::sleep(scene.time);
-            Ok(())
-        })?;
-        Ok((flood, flood_tcp))
-    })?;
+    let (others, mut tcp, (flood, flood_tcp)) = scene.ask(Mix::Ordinary, RATE, || scene.quiet(Mix::Flood, FLOOD))?;
     let lasted = begin.elapsed().as_secs();
     // Those that were there before, and are there still.
     let mut kept = 0;
@@ -182,7 +178,7 @@ fn crowded(arguments: &Arguments, room: &Room) -> Outcome<Vec<Measure>> {
         _ => format!("tcp-connections = {}\ntcp-connections-per-client = 1000\n", 3 * CONNECTIONS),
     };
     let phzd = scene.start(&Wish { server, ..Wish::default() })?;
-    let (quiet, quiet_tcp) = scene.quiet(Mix::Ordinary)?;
+    let (quiet, quiet_tcp) = scene.quiet(Mix::Ordinary, RATE)?;
     if let Room::Files = room {
         // What it has open, and some: taken away while it runs, since at its start it would see to it.
         let files = phzd.descriptors()? as u64 + 300;
@@ -195,13 +191,13 @@ fn crowded(arguments: &Arguments, room: &Room) -> Outcome<Vec<Measure>> {
     let account = Account::open(&scene.lab, &phzd)?;
     let holder = |habit| scene.lab.clients.inside(|| Holder::start(habit, CONNECTIONS));
     let holders = [holder(Habit::Idle)??, holder(Habit::Slow)??];
-    // Until each has been tried, and closed once for having been silent for too long.
-    thread::sleep(Duration::from_secs(15));
-    let (udp, tcp) = scene.quiet(Mix::Ordinary)?;
+    // Until all have been tried, and the first closed for having been silent for too long.
+    thread::sleep(Duration::from_secs(12));
+    let (udp, tcp) = scene.quiet(Mix::Ordinary, RATE)?;
     let (descriptors, metrics) = (phzd.descriptors()?, phzd.metrics()?);
     let sum = |of: fn(Held) -> u64| holders.iter().map(|holder| of(holder.held())).sum::<u64>() as f64;
     let mut measures = vec![
-        Measure::new("connections opened", sum(|held| held.opened), Must::AtLeast(20_000.0)),
+        Measure::new("connections opened", sum(|held| held.opened), Must::AtLeast(2.0 * CONNECTIONS as f64)),
         Measure::new("of these closed by phzd", sum(|held| held.closed), Must::Nothing),
         Measure::new("open at the end, as clients see it", sum(|held| held.open), Must::Nothing),
         Measure::new("open at the end, as phzd sees it", metrics.sum("phzd_tcp_connections", ""), Must::Nothing),
@@ -215,20 +211,38 @@ fn crowded(arguments: &Arguments, room: &Room) -> Outcome<Vec<Measure>> {
     Ok(measures)
 }
 
-/// Names with many addresses, asked over UDP with whatever size a client may state.
+/// `limits.amplification-kb-per-second`, in octets: what a client may be sent beyond three times what it sends.
+const BEYOND: f64 = 1024.0 * 1024.0;
+/// Questions a second of the one whose address may be forged: with replies of 1180 octets many times that.
+const LOUD: u32 = 8000;
+
+/// Names with many addresses, asked over UDP with whatever size a client may state; and by one client again and again.
 pub fn amplification(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     let scene = Scene::new(arguments.time(10))?;
     let phzd = scene.start(&Wish::default())?;
     let account = Account::open(&scene.lab, &phzd)?;
-    let (udp, tcp) = scene.quiet(Mix::Big)?;
+    let (mut udp, mut tcp) = scene.quiet(Mix::Big, RATE)?;
+    let (loud, loud_tcp) = scene.quiet(Mix::Loud, LOUD)?;
+    let [asked, told] = loud.octets.map(|octets| octets as f64);
     let what = What::Question(Name::Middle(0), RecordType::A, Some(1232));
     let query = Asked::new(Who::Public, what, 1, false, Instant::now()).packet.len();
     let mut measures = vec![
         Measure::new("octets of a query", query as f64, Must::Nothing),
         Measure::new("octets for each of a query, at most", udp.most_for_one, Must::AtMost(1232.0 / query as f64)),
         Measure::new("told to come over TCP", udp.truncated as f64, Must::AtLeast(1.0)),
+        Measure::new("one client: queries", loud.sent as f64, Must::AtLeast(1.0)),
+        Measure::new("one client: told to come over TCP", loud.truncated as f64, Must::AtLeast(1.0)),
+        Measure::new("one client: octets for each of a query", told / asked, Must::Nothing),
+        Measure::new(
+            "one client: of what it may have",
+            // A second's worth may come at once.
+            (told - 3.0 * asked) / (BEYOND * (scene.time.as_secs_f64() + 2.0)),
+            Must::AtMost(1.0),
+        ),
         Measure::new("octets of the largest TCP reply", tcp.largest as f64, Must::AtLeast(1233.0)),
     ];
+    udp.add(loud);
+    tcp.add(loud_tcp);
     measures.extend(account.close(&scene.lab, &phzd, &udp, &tcp)?);
     Ok(measures)
 }

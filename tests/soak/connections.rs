@@ -29,6 +29,9 @@ const ROUND: Duration = Duration::from_secs(1);
 const BETWEEN_RESTS: usize = 50;
 const REST: Duration = Duration::from_millis(2);
 
+/// Connections opened in a round, at the most: they take places and hold them; it is no flood of packets.
+const MOST: u64 = 1500;
+
 /// What they do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Habit {
@@ -101,7 +104,7 @@ pub fn hold(habit: Habit, count: usize) -> Outcome<()> {
     let (mut places, mut held): (Vec<Option<Place>>, _) = (Vec::new(), Held::default());
     places.resize_with(count, || None);
     loop {
-        let begin = Instant::now();
+        let (begin, most) = (Instant::now(), held.opened + MOST);
         for (number, place) in places.iter_mut().enumerate() {
             if number.is_multiple_of(BETWEEN_RESTS) {
                 thread::sleep(REST);
@@ -113,6 +116,7 @@ pub fn hold(habit: Habit, count: usize) -> Outcome<()> {
                 *place = None;
             }
             if place.is_none()
+                && held.opened < most
                 && let Some(stream) = open(addresses[number % addresses.len()], SERVED_AT)?
             {
                 held.opened += 1;

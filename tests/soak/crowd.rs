@@ -58,7 +58,7 @@ struct Caller {
 impl<'a> Crowd<'a> {
     /// All clients there are. To be called on their host.
     pub fn new(load: Load, sky: &'a Sky, over_tcp: Option<Sender<(Who, What)>>) -> io::Result<Crowd<'a>> {
-        let kinds: &[Who] = if load.mix == Mix::Flood { &[Who::Greedy] } else { &Who::ALL };
+        let kinds: &[Who] = if load.mix.is_of_one() { &[Who::Greedy] } else { &Who::ALL };
         let addresses = kinds.iter().flat_map(|who| who.addresses().into_iter().map(|address| (*who, address)));
         let caller = |(who, address)| {
             let socket = UdpSocket::bind((address, 0))?;
@@ -160,7 +160,7 @@ impl<'a> Crowd<'a> {
                 let id = reply.first_chunk().map(|id| u16::from_be_bytes(*id));
                 let Some(asked) = id.and_then(|id| caller.awaited.remove(&id)) else {
                     self.tally.stray += 1;
-                    self.tally.tell(format!("{:?} got what it did not ask for: {:02x?}", caller.who, reply.get(..32)));
+                    self.tally.tell(&format!("{:?} got what it did not ask for: {:02x?}", caller.who, reply.get(..32)));
                     continue;
                 };
                 let verdict = asked.judge(reply, self.sky);

@@ -49,12 +49,14 @@ pub enum Mix {
     Flood,
     /// Names with many addresses.
     Big,
+    /// The same names from one client, each asked for with what makes the reply as large as can be.
+    Loud,
 }
 
 impl Mix {
     /// The next.
     pub fn draw(self, dice: &mut Dice) -> (Who, What) {
-        let who = if self == Mix::Flood { Who::Greedy } else { self.who(dice) };
+        let who = if self.is_of_one() { Who::Greedy } else { self.who(dice) };
         if self == Mix::All && dice.one_in(40) {
             return (who, What::Bad(dice.any(&Bad::ALL)));
         }
@@ -63,10 +65,16 @@ impl Mix {
             1 => Some(dice.any(&[0, 512, 4096, 65_535])),
             _ => Some(1232),
         };
+        let opt = if self == Mix::Loud { Some(1232) } else { opt };
         let name = self.name(dice);
         let is_odd = matches!(self, Mix::All | Mix::Quick) && dice.one_in(10);
         let kind = if is_odd { dice.any(&[RecordType::AAAA, RecordType::TXT]) } else { RecordType::A };
         (who, What::Question(name, kind, opt))
+    }
+
+    /// Whether one client asks all of it.
+    pub fn is_of_one(self) -> bool {
+        matches!(self, Mix::Flood | Mix::Loud)
     }
 
     fn who(self, dice: &mut Dice) -> Who {
@@ -82,7 +90,7 @@ impl Mix {
         let new = dice.next();
         match (self, dice.below(1000)) {
             (Mix::Flood, _) | (Mix::Quick | Mix::Ordinary, 995..) => Name::Fresh(new),
-            (Mix::Big, 500..) => Name::Middle(number),
+            (Mix::Loud, _) | (Mix::Big, 500..) => Name::Middle(number),
             (Mix::Big, _) => Name::Big(number),
             (_, 0..250) => Name::Always(number),
             (Mix::Ordinary, _) | (Mix::Quick, 470..) => Name::Known(number),

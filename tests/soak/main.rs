@@ -91,7 +91,7 @@ struct Row {
 const ROWS: [Row; 7] = [
     Row { name: "soak", title: "everything at once, with faults", run: steady::row },
     Row { name: "reload", title: "a reload every 100 ms, 50,000 q/s", run: reload::row },
-    Row { name: "flood", title: "10,000 new names a second from one client", run: abuse::flood },
+    Row { name: "flood", title: "20,000 new names a second from one client", run: abuse::flood },
     Row { name: "crowd", title: "20,000 connections, few let in", run: abuse::connections },
     Row { name: "crowd-in", title: "20,000 connections, all let in", run: abuse::all_connections },
     Row { name: "files", title: "20,000 connections, no files left", run: abuse::no_files },

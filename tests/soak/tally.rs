@@ -26,6 +26,8 @@ pub struct Tally {
     pub stray: u64,
     /// Connections that could not be had, or ended too early.
     pub broken: u64,
+    /// Octets of queries that were replied to, and of the replies.
+    pub octets: [u64; 2],
     /// The largest reply in octets, ...
     pub largest: usize,
     /// ... and the most octets of a reply for each of its query.
@@ -61,6 +63,7 @@ impl Default for Tally {
             unsent: 0,
             stray: 0,
             broken: 0,
+            octets: [0; 2],
             largest: 0,
             most_for_one: 0.0,
             told: Vec::new(),
@@ -74,6 +77,8 @@ impl Tally {
     pub fn enter(&mut self, asked: &Asked, reply: &[u8], verdict: Verdict, took: Duration) {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.times[asked.waits_for() as usize].push(micros);
+        self.octets[0] += asked.packet.len() as u64;
+        self.octets[1] += reply.len() as u64;
         self.largest = self.largest.max(reply.len());
         self.most_for_one = self.most_for_one.max(reply.len() as f64 / asked.packet.len() as f64);
         match verdict {
@@ -82,7 +87,7 @@ impl Tally {
             Verdict::Excused => self.excused += 1,
             Verdict::Wrong(why) => {
                 self.wrong += 1;
-                self.tell(format!("after {} ms, {why}", took.as_millis()));
+                self.tell(&format!("after {} ms, {why}", took.as_millis()));
             }
         }
     }
@@ -93,12 +98,12 @@ impl Tally {
             self.silent += 1;
         } else {
             self.lost += 1;
-            self.tell(format!("{:?} asks {:?}: no reply", asked.who, asked.what));
+            self.tell(&format!("{:?} asks {:?}: no reply", asked.who, asked.what));
         }
     }
 
     /// Enters something to be told in words, if there is not much yet.
-    pub fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: &str) {
         if self.told.len() < TOLD {
             let at = self.began.elapsed().as_secs_f64();
             self.told.push(format!("{at:.1} s: {what}"));
@@ -133,6 +138,7 @@ impl Tally {
         ] {
             *sum += part;
         }
+        self.octets.iter_mut().zip(other.octets).for_each(|(sum, part)| *sum += part);
         self.largest = self.largest.max(other.largest);
         self.most_for_one = self.most_for_one.max(other.most_for_one);
         self.told.extend(other.told);

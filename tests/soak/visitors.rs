@@ -54,7 +54,7 @@ pub fn visit(mix: Mix, told: &Receiver<(Who, What)>, sky: &Sky, end: &AtomicBool
                 Ok(stream) => converse(stream, vec![asked(next, 7, due)], sky, &mut tally),
                 Err(error) => {
                     tally.broken += 1;
-                    tally.tell(format!("{:?} cannot connect: {error}", next.0));
+                    tally.tell(&format!("{:?} cannot connect: {error}", next.0));
                 }
             }
         }
@@ -102,7 +102,7 @@ fn converse(mut stream: TcpStream, mut batch: Vec<Asked>, sky: &Sky, tally: &mut
     let octets: Vec<u8> = batch.iter().flat_map(|asked| framed(&asked.packet)).collect();
     if let Err(error) = stream.write_all(&octets) {
         tally.broken += 1;
-        return tally.tell(format!("{:?} cannot send: {error}", batch.first().map(|asked| asked.who)));
+        return tally.tell(&format!("{:?} cannot send: {error}", batch.first().map(|asked| asked.who)));
     }
     tally.sent += batch.len() as u64;
     while !batch.is_empty() {
@@ -110,7 +110,7 @@ fn converse(mut stream: TcpStream, mut batch: Vec<Asked>, sky: &Sky, tally: &mut
             Ok(reply) => reply,
             Err(error) => {
                 tally.broken += u64::from(error.kind() != ErrorKind::WouldBlock);
-                tally.tell(format!("a connection ends: {error}"));
+                tally.tell(&format!("a connection ends: {error}"));
                 break;
             }
         };
