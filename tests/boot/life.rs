@@ -5,7 +5,7 @@ use std::fs;
 use crate::machine::{BUCKET, Machine, PRIVATE, deb, package};
 
 /// Whoever has port 53, of loopback or any address, and is not systemd-resolved's stub.
-const PORT_53: &str = "ss -Hlntup 'sport = :53' | grep -v systemd-resolve || true";
+pub const PORT_53: &str = "ss -Hlntup 'sport = :53' | grep -v systemd-resolve || true";
 
 /// Of phzd: processes, sockets, and what it has kept.
 fn traces(machine: &Machine) -> String {
