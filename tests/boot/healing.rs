@@ -56,14 +56,14 @@ fn watched(machine: &Machine, pause: Duration, harm: &str) -> Seen {
         machine.run_well(harm);
         let healed = wait(|| (![0, before].contains(&machine.main_pid())).then(|| begin.elapsed()));
         machine.wait_until("systemctl is-active phzd.service", "active");
-        println!("    another process after {:.3?}", healed.expect("it is healed"));
+        println!("  = {harm}: another process after {:.3?}", healed.expect("it is healed"));
         thread::sleep(AROUND);
         going.store(false, Ordering::Relaxed);
         watch.join().unwrap()
     });
     let dropped = machine.inside(client::dropped) - dropped;
     println!(
-        "    {} sent, {} answered, {} wrong, {dropped} dropped by the kernel; the longest without a reply {:.3?}, the longest \
+        "  = {} sent, {} answered, {} wrong, {dropped} dropped by the kernel; the longest without a reply {:.3?}, the longest \
          wait {:.3?}",
         watch.sent(),
         watch.answered(),

@@ -49,7 +49,7 @@ fn installing_starts_nothing_and_what_is_enabled_serves_after_the_boot() {
     };
     let ready = when("phzd.service", "ActiveEnterTimestampMonotonic");
     let names = when("nss-lookup.target", "ActiveEnterTimestampMonotonic");
-    println!("phzd was ready {} µs before nss-lookup.target", names - ready);
+    println!("  = phzd was ready {} µs before nss-lookup.target", names - ready);
     assert!(ready <= names, "phzd {ready}, nss-lookup.target {names}");
     machine.run("systemd-analyze critical-chain --no-pager phzd.service");
 }

@@ -70,7 +70,7 @@ fn while_the_host_has_no_address_yet_nobody_is_told_the_public_one() {
         watch.join().unwrap()
     });
     println!(
-        "    {} questions from the boot on: {} private, {} public, {} failures, the rest unanswered",
+        "  = {} questions from the boot on: {} private, {} public, {} failures, the rest unanswered",
         watch.sent(),
         watch.answered(),
         watch.public,

@@ -26,7 +26,7 @@ fn reloads_under_load_lose_nothing() {
     machine.boot();
     machine.wait_until_private("127.0.0.1");
     let quiet = load(&machine);
-    println!("    without a reload: {quiet:?}");
+    println!("  = without a reload: {quiet:?}");
 
     let going = AtomicBool::new(true);
     let (loaded, reloads) = thread::scope(|scope| {
@@ -44,7 +44,7 @@ fn reloads_under_load_lose_nothing() {
         going.store(false, Ordering::Relaxed);
         (loaded, reloading.join().unwrap())
     });
-    println!("    with {reloads} reloads: {loaded:?}");
+    println!("  = with {reloads} reloads: {loaded:?}");
     assert!(reloads >= 5, "{reloads} reloads");
     // What is lost the kernel has dropped for want of room, as it does without a reload where others keep the processors
     // busy.

@@ -55,7 +55,7 @@ fn what_is_under_way_when_it_is_stopped_is_answered() {
             (answered, stopping.join().unwrap())
         })
     });
-    println!("    {QUERIES} queries under way, {answered} answered; the stop took {took:.3?}");
+    println!("  = {QUERIES} queries under way, {answered} answered; the stop took {took:.3?}");
     assert_eq!(answered, QUERIES);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(machine.property("Result"), "success");
