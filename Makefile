@@ -10,8 +10,11 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 # Programs and files that the tests use, each with the Debian package that has it.
 TOOLS := dig:bind9-dnsutils nslookup:bind9-dnsutils unbound:unbound named:bind9 promtool:prometheus ip:iproute2 \
 	nft:nftables openssl:openssl curl:curl kill:procps valgrind:valgrind dbus-daemon:dbus-daemon mandoc:mandoc \
-	javac:default-jdk-headless go:golang-go c++:g++ \
+	systemd-analyze:systemd javac:default-jdk-headless go:golang-go c++:g++ \
 	/usr/lib/python3/dist-packages/botocore/session.py:python3-botocore
+
+# Packages of the machine that `make boot` boots, beside those of a minimal Debian.
+MACHINE := systemd,systemd-sysv,dbus,iproute2,systemd-resolved,libnss-resolve,unbound,dnsmasq-base,rpm
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -19,7 +22,8 @@ DESTDIR ?=
 PROGRAM ?= target/release/phzd
 ZSH ?= $(PREFIX)/share/zsh/site-functions
 
-.PHONY: help demo test fuzz deny instructions tools resolved fuzzer lab faults bench buckets micro lint check man build install
+.PHONY: help demo test fuzz deny instructions tools resolved fuzzer lab boot machine faults soak bench buckets micro lint check \
+	man build install package packagers
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -108,9 +112,31 @@ fuzzer:
 lab:      ## the case on real hosts, as a transcript to read; needs root
 	PHZD_LAB=required cargo test --test tests vpc:: -- --nocapture --test-threads=1
 
+boot: package machine ## the packages on a machine with a real systemd, as a transcript to read; needs root
+	@if [ "$$(id -u)" != 0 ]; then echo 'make boot: containers with a systemd of their own need root'; exit 1; fi
+	begin=$$SECONDS
+	cargo test --test boot -- --nocapture --test-threads=1 $(BOOT)
+	echo "make boot: $$((SECONDS - begin)) s on the machine"
+
+# What the machine begins as: Debian 12 has the systemd of Amazon Linux 2023, 252. Made once; to have it made anew, remove it.
+machine:
+	@root="$${CARGO_TARGET_DIR:-target}/tools/machine"
+	if [ "$$(id -u)" != 0 ]; then echo 'make boot: needs root'; exit 1; fi
+	missing=$$(for tool in debootstrap:debootstrap systemd-nspawn:systemd-container dig:bind9-dnsutils; do
+	  type -P "$${tool%%:*}" >/dev/null || echo "$${tool#*:}"; done)
+	if [ -n "$$missing" ]; then apt-get install -q -y --no-install-recommends $$missing </dev/null; fi
+	if [ -e "$$root" ]; then exit; fi
+	rm -rf "$$root.new"
+	mkdir -p "$$root.new"
+	debootstrap --variant=minbase --include=$(MACHINE) bookworm "$$root.new" >"$$root.log" || { tail "$$root.log"; exit 1; }
+	mv "$$root.new" "$$root"
+
 # Peers are not installed for these: those that are found take part.
 faults:   ## what clients see when resolvers fail, beside other programs; needs root and half an hour
 	cargo bench --bench faults -- $(FAULTS)
+
+soak:     ## hours of use in half an hour: faults, reloads, floods and connections under load; needs root
+	cargo bench --bench soak -- $(SOAK)
 
 bench:    ## what phzd costs beside a bare echo and other programs; wants two idle cores and half an hour
 	cargo bench --bench load -- $(BENCH)
@@ -144,14 +170,39 @@ man:      ## write man/ and completions/ anew, as the program prints them
 build:    ## the binary to install: target/release/phzd
 	cargo build --release
 
+# Both are of one binary, without lines of the source, which are four fifths of it, and with the names of functions, so that
+# a profile of what is installed can be read. cargo-generate-rpm strips nothing itself.
+package: packagers ## .deb and .rpm of this machine's kind, in target/packages
+	@cargo build --release --locked
+	target="$${CARGO_TARGET_DIR:-target}"
+	rm -rf "$$target/packages"
+	mkdir -p "$$target/packages"
+	strip --strip-debug -o "$$target/packages/phzd" "$$target/release/phzd"
+	cargo deb --quiet --no-build --no-strip --no-dbgsym --profile packages --output "$$target/packages/"
+	cargo generate-rpm --profile packages --output "$$target/packages/"
+	rm "$$target/packages/phzd"
+	cargo test --quiet --test boot -- packages
+	ls "$$target/packages"/*
+
+packagers:
+	@for tool in cargo-deb cargo-generate-rpm; do
+	  type -P $$tool >/dev/null || cargo install --locked $$tool
+	done
+	missing=$$(for tool in dpkg-deb:dpkg rpm:rpm objdump:binutils; do type -P "$${tool%%:*}" >/dev/null || echo "$${tool#*:}"; done)
+	if [ -z "$$missing" ]; then exit; fi
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo 'make package: not installed:' $$missing; exit 1; fi
+	apt-get install -q -y --no-install-recommends $$missing </dev/null
+
 # Builds nothing, so that root needs no Rust. A configuration that is there already stays as it is.
 install:  ## put binary, configuration, unit, manual pages and completions under DESTDIR, PREFIX and /etc; `make build` comes first
 	@if [ ! -x '$(PROGRAM)' ]; then echo 'make install: run `make build` first'; exit 1; fi
 	install -D -m 755 '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/phzd'
 	if [ ! -e '$(DESTDIR)/etc/phzd/phzd.toml' ]; then install -D -m 644 config/phzd.toml '$(DESTDIR)/etc/phzd/phzd.toml'; fi
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/phzd.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
-	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/phzd.service'
+	for unit in phzd.service phzd.socket; do
+	  sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit
+	  chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit
+	done
 	share='$(DESTDIR)$(PREFIX)/share'
 	install -D -m 644 man/phzd.8 "$$share/man/man8/phzd.8"
 	install -D -m 644 man/phzd.toml.5 "$$share/man/man5/phzd.toml.5"

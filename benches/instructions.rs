@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 fn ask(name: &str, queries: &str) -> Result<(), Failure> {
     let cases = cases();
     let case = cases.iter().find(|case| case.name == name).ok_or("no such case")?;
-    let mut hall = Hall::new();
+    let mut hall = Hall::new(1_000_000);
     if hall.ask(case) != case.expected {
         return Err(format!("{name} does not get what it should").into());
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phzd::config::Config;
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::server::{Limits, Server, sockets};
 
@@ -31,11 +32,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         busy_poll: Duration::ZERO,
         tcp_connections: 256,
         tcp_connections_per_client: 16,
+        prefixes: Prefixes::new(32, 56),
         tcp_idle: Duration::from_secs(10),
     };
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    Server::new(Resolver::start(&config)?, vec![opened.listener], limits).run(stop).await?;
+    Server::start(Resolver::start(&config)?, vec![opened.listener], limits)?.run(stop).await;
     Ok(())
 }

@@ -1,9 +1,8 @@
-//! The daemon as a list: limits -> signals -> sockets -> resolver -> ready; a reload swaps the policy; a stop drains.
+//! The daemon as a list: signals -> sockets -> resolver -> served -> ready; a reload swaps the policy; a stop drains.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +12,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::listening::{self, Listening};
 use crate::operator::Operator;
 use crate::operator::desk::Desk;
-use phzd::config::{Config, Server as Settings};
+use crate::systemd::inherited::{Inherited, NotServed};
+use crate::systemd::{self, watchdog};
+use phzd::config::Config;
 use phzd::resolver::Resolver;
-use phzd::server::drops::Drops;
-use phzd::server::sockets::{self, CannotListen};
-use phzd::server::{Limits, Listener, Server};
+use phzd::server::sockets::CannotListen;
 
-/// Open files beside clients' connections and listening sockets. Towards resolvers, 3,000 new names a second that
-/// nobody answers were seen to hold 755 sockets; at most 256 more are TCP.
-const OTHER_DESCRIPTORS: usize = 2048;
 /// Threads of the runtime that serves TCP; UDP and forwarding have their own.
 const RUNTIME_THREADS: usize = 2;
-/// How often this host's own address is looked for until it is known.
+/// How often this host's own address is looked for until it is known, ...
 const LEARN_AGAIN: Duration = Duration::from_secs(5);
+/// ... and where there is no route yet: while a host boots its address comes later than phzd, and from then on its own
+/// programs must not be told what everybody is.
+const LEARN_AGAIN_SOON: Duration = Duration::from_millis(50);
 /// How often the cache is written, so that a crash costs no more than what was learned since.
 const SAVE_AGAIN: Duration = Duration::from_secs(3600);
 /// How long a stop waits for it to be written: a large cache on a slow disk, and not one that does not answer.
@@ -41,6 +41,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub enum CannotServe {
     /// One of the listen addresses is not to be had.
     Listen(CannotListen),
+    /// A socket that phzd was given is none that it would serve.
+    Given(NotServed),
     /// The system has no more threads or files for us.
     System(io::Error),
 }
@@ -49,6 +51,7 @@ impl fmt::Display for CannotServe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::Given(error) => error.fmt(f),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -59,6 +62,12 @@ impl Error for CannotServe {}
 impl From<CannotListen> for CannotServe {
     fn from(error: CannotListen) -> Self {
         Self::Listen(error)
+    }
+}
+
+impl From<NotServed> for CannotServe {
+    fn from(error: NotServed) -> Self {
+        Self::Given(error)
     }
 }
 
@@ -73,20 +82,23 @@ impl From<io::Error> for CannotServe {
 pub struct Daemon {
     runtime: Runtime,
     hangup: Signal,
+    inherited: Inherited,
 }
 
 impl Daemon {
     /// Prepares the process; comes before the configuration is read.
     ///
     /// # Errors
-    /// A system out of threads or files.
+    /// A system out of threads or files; something that was given to this process and is no socket.
     pub fn prepare() -> Result<Self, CannotServe> {
+        // Before there are threads: what was given stands in the environment, and is taken out of it.
+        let inherited = Inherited::take()?;
         let runtime = Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
         let hangup = {
             let _inside = runtime.enter();
             signal(SignalKind::hangup())?
         };
-        Ok(Self { runtime, hangup })
+        Ok(Self { runtime, hangup, inherited })
     }
 
     /// Serves what `config` says until SIGTERM or SIGINT; SIGHUP reads the file at `path` again. What is learned
@@ -95,40 +107,43 @@ impl Daemon {
     /// # Errors
     /// A listen address that is not to be had, or a system out of threads.
     pub fn serve(self, path: &Path, config: Config, state: Option<PathBuf>) -> Result<(), CannotServe> {
-        let Self { runtime, hangup } = self;
-        let served = runtime.block_on(serve(path, config, state, hangup));
+        let Self { runtime, hangup, inherited } = self;
+        let served = runtime.block_on(serve(path, config, state, (hangup, inherited)));
         // A reload may be reading from a disk that does not answer; whoever stops phzd does not wait for that.
         runtime.shutdown_background();
         served
     }
 }
 
-async fn serve(path: &Path, config: Config, state: Option<PathBuf>, hangup: Signal) -> Result<(), CannotServe> {
-    let tcp_connections = raise_limits(&config.server);
+async fn serve(
+    path: &Path,
+    config: Config,
+    state: Option<PathBuf>,
+    (hangup, inherited): (Signal, Inherited),
+) -> Result<(), CannotServe> {
     // Before a socket tells the world that we are there: a signal without a handler ends the process.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listeners = listen(&config.server)?;
+    let opened = listening::open(&config.server, inherited)?;
     let resolver = Resolver::start_in(&config, state)?;
     let counter = Arc::new(resolver.clone());
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let settings = Settings { tcp_connections, ..config.server.clone() };
-    let (stale, resolvers, drops) =
-        (!config.upstream.stale.is_zero(), config.vpc.resolvers.clone(), Drops::of(&listeners));
+    let listening = Arc::new(Listening::start(resolver.clone(), &config, opened)?);
+    let (stale, resolvers) = (!config.upstream.stale.is_zero(), config.vpc.resolvers.clone());
     // There may be a hundred thousand names in it, which the policy has by now.
     drop(config);
-    let desk = Arc::new(Desk::new(Arc::clone(&counter), path.to_owned(), (settings, stale), addresses.clone(), drops));
-    let limits = limits(&desk.settings);
+    let desk = Arc::new(Desk::new(Arc::clone(&counter), path.to_owned(), Arc::clone(&listening), stale));
     let _operator = Operator::start(Arc::clone(&desk))?;
     tokio::spawn(learn_self(resolver.clone()));
     tokio::spawn(save_now_and_then(Arc::clone(&counter)));
+    tokio::spawn(resolver.pulses().begin("runtime").of_runtime());
+    watchdog::start(resolver.pulses().clone(), Arc::clone(&listening))?;
+    info!(addresses = ?listening.addresses(), ?resolvers, "serving");
+    systemd::ready(&desk.in_a_line());
     tokio::spawn(reload_on(hangup, desk));
-    info!(?addresses, ?resolvers, "serving");
-    let stop = async {
-        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        info!("stopping: what is under way is finished first");
-    };
-    Server::new(resolver, listeners, limits).run(stop).await?;
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    info!("stopping: what is under way is finished first");
+    systemd::stopping();
+    listening.stop().await;
     let _ = timeout(LAST_SAVE, save(Arc::clone(&counter))).await;
     let log = Arc::clone(&counter);
     let _ = tokio::task::spawn_blocking(move || log.wait_for_log(LAST_LINES)).await;
@@ -140,62 +155,13 @@ async fn serve(path: &Path, config: Config, state: Option<PathBuf>, hangup: Sign
     Ok(())
 }
 
-/// What of the configuration is the server's.
-pub fn limits(settings: &Settings) -> Limits {
-    Limits {
-        udp_threads: settings.udp_threads,
-        pin_threads: settings.pin_threads,
-        busy_poll: settings.busy_poll,
-        tcp_connections: settings.tcp_connections,
-        tcp_connections_per_client: settings.tcp_connections_per_client,
-        tcp_idle: settings.tcp_idle,
-    }
-}
-
-/// Opens the listen addresses.
-///
-/// # Errors
-/// The first that is not to be had.
-fn listen(settings: &Settings) -> Result<Vec<Listener>, CannotListen> {
-    let mut listeners = Vec::with_capacity(settings.listen.len());
-    for &address in &settings.listen {
-        let opened = sockets::open(address, settings.udp_threads, settings.receive_buffer)?;
-        if opened.receive_buffer < settings.receive_buffer {
-            warn!(
-                %address,
-                given_kb = opened.receive_buffer / 1024,
-                wanted_kb = settings.receive_buffer / 1024,
-                "the kernel gave a smaller receive buffer: raise net.core.rmem_max, or lower server.receive-buffer-kb"
-            );
-        }
-        listeners.push(opened.listener);
-    }
-    Ok(listeners)
-}
-
-/// Raises the limit of open files to what the configuration may need; returns how many TCP connections there is room
-/// for.
-fn raise_limits(settings: &Settings) -> usize {
-    let sockets = settings.listen.len() * (settings.udp_threads + 1);
-    let needed = settings.tcp_connections + sockets + OTHER_DESCRIPTORS;
-    let Err(error) = sockets::raise_descriptor_limit(needed as u64) else { return settings.tcp_connections };
-    let room = connections_within(usize::try_from(error.limit).unwrap_or(usize::MAX), sockets);
-    let connections = room.min(settings.tcp_connections);
-    warn!("{error}; until then at most {connections} TCP connections are taken");
-    connections
-}
-
-/// The TCP connections that a limit of open files leaves room for. Without the sockets towards resolvers nothing could
-/// be forwarded, so a half is theirs where there are too few for all.
-fn connections_within(limit: usize, listening: usize) -> usize {
-    limit.saturating_sub(listening + OTHER_DESCRIPTORS.min(limit / 2))
-}
-
 /// Looks for this host's own address in the VPC until it is known, and says once if that does not succeed at first.
 async fn learn_self(resolver: Resolver) {
     let mut said = false;
     loop {
-        match resolver.learn_self() {
+        let learned = resolver.learn_self();
+        let again = if learned == Err(None) { LEARN_AGAIN_SOON } else { LEARN_AGAIN };
+        match learned {
             Ok(()) => {}
             Err(_) if said => {}
             Err(found) => {
@@ -210,7 +176,7 @@ async fn learn_self(resolver: Resolver) {
                 said = true;
             }
         }
-        sleep(LEARN_AGAIN).await;
+        sleep(again).await;
     }
 }
 
@@ -236,18 +202,6 @@ async fn reload_on(mut hangup: Signal, desk: Arc<Desk>) {
         // A large names-file takes a while, and others use this thread. What came of it, the log says.
         if tokio::task::spawn_blocking(move || drop(desk.reload())).await.is_err() {
             error!("the reload failed unexpectedly; the old policy goes on serving");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_files_for_what_is_forwarded() {
-        for (limit, listening, connections) in [(64, 3, 29), (1024, 3, 509), (8192, 12, 6132), (8, 12, 0)] {
-            assert_eq!(connections_within(limit, listening), connections, "{limit}");
         }
     }
 }

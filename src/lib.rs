@@ -71,6 +71,10 @@ pub mod way_back;
 pub mod responder;
 // The bytes of queries, answers and replies.
 pub mod wire;
+// By what one sees that threads move on.
+pub mod pulse;
+// Who has taken how many seats, where there are only so many.
+mod seats;
 // Who is asking.
 pub mod client;
 // Who decides.
@@ -81,6 +85,8 @@ pub mod zone;
 pub mod endpoint;
 // What resolvers say, kept or asked for.
 pub mod upstream;
+// What one client may take of it all.
+pub mod limits;
 
 // Which queries are noted down, where somebody wants that.
 pub mod query_log;

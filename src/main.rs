@@ -5,8 +5,10 @@
 mod ask;
 mod cli;
 mod daemon;
+mod listening;
 mod operator;
 mod stand_in;
+mod systemd;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use crate::endpoint::watch::Look;
 use crate::metrics::{Fate, OTHER, Sums, Times, Totals};
 use crate::upstream::Upstream;
 use crate::upstream::cache::listed::Listed;
-use crate::upstream::forward::{MAX_WAITING, MAX_WAITING_OF_ONE};
+use crate::upstream::forward::MAX_WAITING;
 use crate::upstream::ledger::Account;
 use crate::wire::query::rcode;
 use crate::wire::reply::Outcome;
@@ -99,6 +99,8 @@ pub struct Forwarding {
     pub renewals: u64,
     /// Questions moved to TCP because their answers looked forged.
     pub forgeries: u64,
+    /// Questions that could not be asked over a stream because too many were.
+    pub refused_streams: u64,
     /// What may be sent to the VPC's resolvers; `None` without a limit.
     pub budget: Option<Budget>,
 }
@@ -214,13 +216,14 @@ impl Forwarding {
         Self {
             waiting: upstream.waiting() as u64,
             waiting_limit: MAX_WAITING as u64,
-            waiting_limit_of_one_client: MAX_WAITING_OF_ONE as u64,
+            waiting_limit_of_one_client: upstream.forwards_per_client() as u64,
             joined: counts.joined.value(),
             turned_away: counts.turned_away.value(),
             queued: counts.queued.value(),
             expired: counts.expired.value(),
             renewals: counts.renewals.value(),
             forgeries: counts.forgeries.value(),
+            refused_streams: counts.refused_streams.value(),
             budget: upstream.budget.left(now).map(|(per_second, left)| Budget { per_second, left }),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::client::{Client, Clients};
 use crate::config::{Config, Others, Rule, Target};
 use crate::endpoint::{Endpoints, Present};
+use crate::limits::Terms;
 use crate::metrics::SubnetId;
 use crate::query_log::QueryLog;
 use crate::upstream::Route;
@@ -42,6 +43,8 @@ pub struct Policy {
     facts: Facts,
     /// The whole time a client waits for a forwarded answer.
     timeout: Duration,
+    /// What each client may take.
+    limits: Terms,
 }
 
 /// Who decides about a name for a client.
@@ -121,6 +124,7 @@ impl Policy {
             query_log: None,
             facts: Facts::new(config, places),
             timeout: config.upstream.timeout,
+            limits: Terms::from(&config.limits),
         }
     }
 
@@ -234,6 +238,11 @@ impl Policy {
     /// The whole time a client waits for a forwarded answer.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// What each client may take.
+    pub fn limits(&self) -> &Terms {
+        &self.limits
     }
 
     /// Every route there is, the VPC's first.

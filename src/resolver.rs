@@ -17,6 +17,7 @@ use crate::explanation::{Explanation, Known, Running, explain};
 use crate::metrics::{Registry, Totals};
 use crate::observation::{CachedAnswer, Observation};
 use crate::policy::Policy;
+use crate::pulse::Pulses;
 use crate::query_log::{QueryLog, writer};
 use crate::responder::{Hall, Outcome, Responder};
 use crate::upstream::exchange::Exchange;
@@ -37,6 +38,8 @@ pub struct Resolver {
     keeper: Keeper,
     store: Option<Arc<Store>>,
     registry: Registry,
+    /// Of its threads, and of those that others serve it with.
+    pulses: Pulses,
     /// Where queries are noted down. It is held over a reload, so that two at one time come one after the other.
     log_to: Arc<Mutex<LogTo>>,
 }
@@ -58,13 +61,13 @@ impl Resolver {
     /// # Errors
     /// The threads could not be started. A folder that cannot be used is none: the log says so.
     pub fn start_in(config: &Config, state: Option<PathBuf>) -> io::Result<Self> {
-        let registry = Registry::default();
+        let (registry, pulses) = (Registry::default(), Pulses::default());
         let policy = policy(config, &registry, None);
         // Whoever may be told that the address is not known asks again by `learn_self`.
         let _ = learn_self(&policy);
         let upstream = Arc::new(Upstream::new(config));
         let budget = Arc::clone(&upstream.budget);
-        let keeper = Keeper::start(config, policy.endpoints(), state.clone(), registry.register(), budget)?;
+        let keeper = Keeper::start(config, policy.endpoints(), state.clone(), registry.register(), budget, &pulses)?;
         let store = state.map(|folder| Arc::new(Store::new(folder)));
         if let Some(store) = &store {
             store.restore(&upstream, policy.routes(), config.cache.bytes);
@@ -72,9 +75,9 @@ impl Resolver {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let responder = Responder::new(Arc::clone(&policy), Arc::clone(&upstream), registry.clone());
         let at_the_door = responder.clone();
-        let exchange = Exchange::start(Arc::clone(&upstream), move || Door::new(at_the_door))?;
+        let exchange = Exchange::start(Arc::clone(&upstream), &pulses, move || Door::new(at_the_door))?;
         let log_to = Arc::new(Mutex::new(config.query_log.to.clone()));
-        let resolver = Self { responder, policy, upstream, exchange, keeper, store, registry, log_to };
+        let resolver = Self { responder, policy, upstream, exchange, keeper, store, registry, pulses, log_to };
         resolver.look_around();
         Ok(resolver)
     }
@@ -157,6 +160,11 @@ impl Resolver {
     /// This thread's way through the hall.
     pub fn responder(&mut self) -> &mut Responder {
         &mut self.responder
+    }
+
+    /// The pulses of its threads. Whoever serves with it adds those of its own.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// How many queries wait for a resolver.

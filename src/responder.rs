@@ -3,6 +3,7 @@
 
 mod account;
 mod chain;
+mod gate;
 mod own;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use own::{endless, looping, overloaded, prohibited, too_long};
 
 use crate::client::Client;
 use crate::endpoint::Present;
+use crate::limits::Limits;
 use crate::metrics::{Counts, Fate, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
@@ -26,6 +28,9 @@ use crate::wire::answer::{Alias, Answer, Placement};
 use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
+
+/// TC, in the third octet of a message (RFC 1035 section 4.1.1).
+const TRUNCATED: u8 = 0x02;
 
 /// What becomes of a packet.
 #[derive(Debug)]
@@ -88,6 +93,8 @@ pub struct Responder {
     /// The policy that serves now.
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
+    /// What clients have taken of late, of all threads together.
+    limits: Arc<Limits>,
     /// Where this thread's counts are registered.
     registry: Registry,
     /// What this thread counts.
@@ -100,10 +107,10 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// A way through the hall for one thread.
+    /// A way through the hall for one thread; its clones are for others.
     pub fn new(policy: Arc<ArcSwap<Policy>>, upstream: Arc<Upstream>, registry: Registry) -> Self {
         let counts = registry.register();
-        Self { policy, upstream, registry, counts, turn: 0, noting: true }
+        Self { policy, upstream, limits: Arc::default(), registry, counts, turn: 0, noting: true }
     }
 
     /// One that answers nobody: what it would say is looked at. Nothing of it is counted or noted.
@@ -125,6 +132,7 @@ impl Responder {
             policy,
             endpoints,
             upstream: &self.upstream,
+            limits: &self.limits,
             counts: &self.counts,
             turn: &mut self.turn,
             noting: self.noting,
@@ -139,6 +147,7 @@ impl Clone for Responder {
         Self {
             policy: Arc::clone(&self.policy),
             upstream: Arc::clone(&self.upstream),
+            limits: Arc::clone(&self.limits),
             registry: self.registry.clone(),
             counts,
             turn: 0,
@@ -156,6 +165,7 @@ pub struct Hall<'a> {
     policy: Guard<Arc<Policy>>,
     endpoints: Guard<Arc<Present>>,
     upstream: &'a Upstream,
+    limits: &'a Limits,
     counts: &'a Counts,
     turn: &'a mut u32,
     noting: bool,
@@ -173,9 +183,8 @@ impl Hall<'_> {
     ) -> Outcome {
         self.turn();
         let account = Account::new(client, transport, now);
-        // A port of 0 cannot be replied to; a socket of our own would have us ask ourselves for ever.
-        if client.port() == 0 || transport == Transport::Udp && self.upstream.loops.is_ours(client) {
-            return self.ended(&account, None, None);
+        if let Some(outcome) = self.gate(packet, &account, out) {
+            return outcome;
         }
         let mut folded = Folded::default();
         let decoded = decode(packet, &mut folded);
@@ -230,7 +239,7 @@ impl Hall<'_> {
     pub fn finish(&mut self, pending: Pending, hit: &Hit, now: Instant, out: &mut [u8]) -> Outcome {
         self.turn();
         let Pending { packet, client, transport, since, deadline, chain, .. } = pending;
-        let account = Account::new(client, transport, since);
+        let account = Account::new(client, transport, since).at(now);
         account.met(Fate::Forwarded);
         let mut folded = Folded::default();
         let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::Drop };
@@ -330,13 +339,7 @@ impl Hall<'_> {
                 Step::Onward(question, route) => return Course::Onward(chain, question, route),
                 Step::Cnames(links) => {
                     if !chain.lengthen(asking.query, links) {
-                        return Course::Ended(self.write(
-                            asking.query,
-                            asking.account,
-                            endless(),
-                            Placement::FRESH,
-                            out,
-                        ));
+                        return Course::Ended(self.endless(asking, out));
                     }
                 }
             }
@@ -426,11 +429,15 @@ impl Hall<'_> {
                 let aged = |alias: &Alias| Alias { ttl: place.shown(alias.ttl), ..alias.clone() };
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
-            None if chain.links.len() + aliases.len() > MAX_CHAIN => {
-                Step::Ended(self.write(asking.query, asking.account, endless(), Placement::FRESH, out))
-            }
+            None if chain.links.len() + aliases.len() > MAX_CHAIN => Step::Ended(self.endless(asking, out)),
             None => Step::Ended(self.end(asking, chain, &hit.answer, place, out)),
         }
+    }
+
+    /// Writes that the chain of CNAMEs has no end.
+    fn endless(&self, asking: &Asking<'_>, out: &mut [u8]) -> Written {
+        self.counts.endless_chains.add(1);
+        self.write(asking.query, asking.account, endless(), Placement::FRESH, out)
     }
 
     /// Writes the chain that was followed, and the answer at its end.
@@ -453,9 +460,13 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Written {
         let length = answer.write(query, place, query.limit(account.transport), out);
+        if self.is_too_large(query, account, length) {
+            self.counts.unamplified.add(1);
+            return self.over_tcp(query, account, answer.rcode(), out);
+        }
         let written = NonZeroUsize::new(length)?;
         account.code.set(Some(answer.rcode()));
-        if out.get(2).is_some_and(|flags| flags & 0x02 != 0) {
+        if out.get(2).is_some_and(|flags| flags & TRUNCATED != 0) {
             self.counts.truncated.add(1);
         }
         Some(written)

@@ -180,6 +180,42 @@ fn files_that_the_documents_name_are_there() {
     }
 }
 
+/// Each row of the table of threats names what shows that its promise is kept.
+#[test]
+fn every_promise_has_its_tests() {
+    let text = read("SECURITY.md");
+    let rows = text.lines().filter(|line| line.starts_with("| **"));
+    let mut sources = String::new();
+    for folder in ["tests", "tests/vpc"] {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|it| it == "rs")).for_each(|path| {
+            sources += &read(path.to_str().unwrap());
+        });
+    }
+    let mut count = 0;
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut of_row = 0;
+        for word in tests.split([' ', ',', ';', '`', '(', ')']).filter(|word| !word.is_empty()) {
+            let scenario = word.contains('-') && word.chars().all(|it| it == '-' || it.is_ascii_alphanumeric());
+            let there = if let Some((_, test)) = word.split_once("::") {
+                sources.contains(&format!("fn {test}("))
+            } else if scenario {
+                ["scenarios", "config"].iter().any(|folder| Path::new(&format!("tests/{folder}/{word}.toml")).exists())
+            } else if word.starts_with("fuzz/") {
+                Path::new(word).exists()
+            } else {
+                continue;
+            };
+            assert!(there, "SECURITY.md: there is no {word}");
+            of_row += 1;
+        }
+        assert!(of_row > 0, "no test in: {row}");
+        count += 1;
+    }
+    assert!(count >= 10, "{count} threats");
+}
+
 #[test]
 fn the_changelog_knows_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));

@@ -10,6 +10,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use phzd::config::{Config, File, Machine, file};
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::responder::Outcome;
 use phzd::server::{Limits, Listener, Server};
@@ -27,6 +28,7 @@ const LIMITS: Limits = Limits {
     busy_poll: Duration::ZERO,
     tcp_connections: 8,
     tcp_connections_per_client: 8,
+    prefixes: Prefixes::new(32, 56),
     tcp_idle: SOON,
 };
 
@@ -161,7 +163,8 @@ fn a_client_that_programs_use_gets_the_private_address_from_a_server_on_given_so
     let counter = resolver.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Server::new(resolver, vec![Listener { udp: vec![udp], tcp: Some(tcp) }], LIMITS);
+    let listener = Listener { udp: vec![udp], tcp: Some(tcp) };
+    let server = runtime.block_on(async { Server::start(resolver, vec![listener], LIMITS) }).unwrap();
     let serving = runtime.spawn(server.run(async { drop(stopped.await) }));
 
     for (mut connection, over_tcp) in [(ConnectionConfig::udp(), false), (ConnectionConfig::tcp(), true)] {
@@ -182,5 +185,5 @@ fn a_client_that_programs_use_gets_the_private_address_from_a_server_on_given_so
     }
 
     stop.send(()).unwrap();
-    runtime.block_on(serving).unwrap().unwrap();
+    runtime.block_on(serving).unwrap();
 }

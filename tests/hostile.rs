@@ -45,6 +45,9 @@ const CONFIG: &str = r#"
     targets = ["172.31.0.3"]
 "#;
 
+/// Octets of the longest extended error that refuses.
+const MOST_EXPLAINED: usize = 30;
+
 fn hall() -> (Responder, Arc<Upstream>) {
     static PARSED: LazyLock<Config> = LazyLock::new(|| {
         let (mut config, _) = Config::parse("phzd.toml", CONFIG).unwrap();
@@ -100,7 +103,7 @@ fn damaged(packet: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<
 }
 
 fn clients() -> impl Strategy<Value = SocketAddr> {
-    let known = ["172.31.1.5:4242", "172.31.0.5:0", "127.0.0.1:53", "192.0.2.9:99", "[2001:db8::5]:9", "[::1]:1"];
+    let known = ["172.31.1.5:4242", "172.31.0.5:0", "127.0.0.1:54", "192.0.2.9:99", "[2001:db8::5]:9", "[::1]:1"];
     prop::sample::select(known.map(|text| text.parse().unwrap()).to_vec())
 }
 
@@ -122,6 +125,11 @@ proptest! {
                 prop_assert!(packet[2] & 0x80 == 0, "a reply is never replied to");
                 prop_assert!(out[2] & 0x80 != 0 && out[..2] == packet[..2]);
                 prop_assert!(client.port() != 0);
+                // What phzd says of its own accord: no larger than what was asked, but for what explains it in an OPT.
+                let explains = usize::from(out[11]) * MOST_EXPLAINED;
+                let refuses = matches!(out[3] & 15, 1 | 4 | 5);
+                prop_assert!(!refuses || length <= packet.len() + explains, "{length} octets for {}", packet.len());
+                prop_assert!(!refuses || length <= 3 * packet.len());
                 prop_assert!(out[length..].iter().all(|octet| *octet == 0xee), "no octet beyond the reply");
             }
             Outcome::Forward(pending) => prop_assert_eq!(pending.client(), client),

@@ -165,7 +165,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "endpoint/keeper",
-        rooms: &["config", "endpoint", "metrics::Counts", "upstream::budget"], // lookups are paid from the budget
+        rooms: &["config", "endpoint", "metrics::Counts", "pulse::Pulses", "upstream::budget"], // lookups are paid from the budget
         crates: &["rand", "tokio", "tracing"],
         powers: &[Clock, Threads, Locks],
         rule: "endpoint/keeper carries out what the watch decides",
@@ -192,8 +192,15 @@ const ROOMS: &[Room] = &[
         rule: "endpoint/store is one file",
     },
     Room {
+        at: "limits",
+        rooms: &["config"],
+        crates: &["foldhash"],
+        powers: &[],
+        rule: "limits are addresses and instants: they know no query, and no lock",
+    },
+    Room {
         at: "upstream",
-        rooms: &["wire", "config"],
+        rooms: &["wire", "config", "limits::Prefix", "limits::Prefixes", "seats"],
         crates: &["foldhash", "hashbrown", "rand", "serde", "slab"],
         powers: &[],
         rule: "upstream sees no zone, client or endpoint, so that nothing private gets into the cache; it is told the time",
@@ -235,7 +242,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream/exchange",
-        rooms: &["wire", "config", "upstream"],
+        rooms: &["wire", "config", "pulse", "upstream"],
         crates: &["tracing", "nix", "rand", "socket2"],
         powers: &[Clock, Sockets, Threads],
         rule: "upstream/exchange carries out what forward decides",
@@ -256,7 +263,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "upstream/encrypted",
-        rooms: &["config", "upstream"],
+        rooms: &["config", "pulse::Pulses", "upstream"],
         crates: &["hickory_resolver", "tokio", "tracing"], // what is wrong with a target is said once
         powers: &[Locks],                                  // of tokio: who waits for a connection is a task
         rule: "upstream/encrypted keeps connections; what to do when there is none, forward decides",
@@ -281,6 +288,7 @@ const ROOMS: &[Room] = &[
             "client",
             "config",
             "endpoint",
+            "limits::Terms",
             "metrics::SubnetId",
             "query_log::QueryLog",
             "upstream::Route",
@@ -296,6 +304,7 @@ const ROOMS: &[Room] = &[
         rooms: &[
             "client",
             "endpoint",
+            "limits",
             "metrics",
             "policy",
             "query_log",
@@ -354,6 +363,7 @@ const ROOMS: &[Room] = &[
             "metrics",
             "observation",
             "policy",
+            "pulse::Pulses",
             "query_log",
             "responder",
             "upstream",
@@ -366,8 +376,16 @@ const ROOMS: &[Room] = &[
         rule: "the resolver joins the rooms, and is used by the daemon and by those who embed it",
     },
     Room {
+        at: "pulse",
+        rooms: &[],
+        crates: &["tokio"],
+        powers: &[Threads, Locks], // a panic that ends a pulse; to begin one and to look at all, never to beat
+        rule: "pulses are counts that go on, whoever's they are",
+    },
+    Room { at: "seats", rooms: &[], crates: &["foldhash"], powers: &[], rule: "seats are numbers" },
+    Room {
         at: "server",
-        rooms: &["metrics", "resolver", "responder", "way_back", "wire"],
+        rooms: &["metrics", "limits", "pulse::Pulse", "resolver", "responder", "seats", "way_back", "wire"],
         crates: &["nix", "socket2", "tokio", "tracing"],
         powers: &[Clock, Sockets, Threads, Locks],
         rule: "the door knows sockets and no DNS",
@@ -415,6 +433,20 @@ const ROOMS: &[Room] = &[
         rule: "the daemon is a list of steps",
     },
     Room {
+        at: "listening",
+        rooms: &["config", "daemon::CannotServe", "limits::Prefixes", "resolver", "server", "systemd"],
+        crates: &["tracing"],
+        powers: &[Locks],
+        rule: "listening is which sockets there are, and why",
+    },
+    Room {
+        at: "systemd",
+        rooms: &["config", "listening", "pulse", "server"],
+        crates: &["listenfd", "rand", "sd_notify", "tracing"],
+        powers: &[Clock, Sockets, Threads, Process],
+        rule: "systemd is what is told to the service manager and taken from it",
+    },
+    Room {
         at: "cli",
         rooms: &["*"],
         crates: &[
@@ -422,6 +454,7 @@ const ROOMS: &[Room] = &[
             "clap_complete",
             "hickory_proto",
             "hyper",
+            "nix", // where standard error goes
             "rand",
             "serde",
             "serde_json",
@@ -429,6 +462,7 @@ const ROOMS: &[Room] = &[
             "tokio",
             "toml", // the table of prices
             "tracing",
+            "tracing_journald",
             "tracing_subscriber",
         ],
         powers: &[Clock, Sockets, Threads, Files, Process, Print],
@@ -440,10 +474,11 @@ const ROOMS: &[Room] = &[
             "config",
             "daemon",
             "endpoint::watch",
+            "listening",
             "metrics",
             "observation",
             "resolver",
-            "server::drops",
+            "systemd",
             "upstream::ledger",
             "upstream::track",
             "wire::Name",
@@ -477,6 +512,23 @@ const ROOMS: &[Room] = &[
         rule: "manual pages are made of what `--help` and the configuration are made of",
     },
     Room {
+        at: "cli/man/limits",
+        rooms: &[
+            "config::limit",
+            "metrics::SubnetId",
+            "operator::web::CONNECTIONS",
+            "query_log::PLACES",
+            "server::UNDER_WAY",
+            "upstream::exchange",
+            "upstream::forward::MAX_WAITING",
+            "wire::query::MAX_UDP",
+            "wire::reply::MAX_CHAIN",
+        ],
+        crates: &["clap_mangen"],
+        powers: &[],
+        rule: "the table of limits has its numbers from where they hold",
+    },
+    Room {
         at: "cli/doctor",
         rooms: &["*"],
         crates: &["hickory_proto", "ipnet", "nix", "serde", "serde_json", "tokio_rustls", "hickory_resolver"],
@@ -507,7 +559,7 @@ const ROOMS: &[Room] = &[
     Room { at: "lib", rooms: &["*"], crates: &[], powers: &[], rule: "lib.rs is a list of rooms" },
     Room {
         at: "main",
-        rooms: &["ask", "cli", "daemon", "operator", "stand_in"],
+        rooms: &["ask", "cli", "daemon", "listening", "operator", "stand_in", "systemd"],
         crates: &[],
         powers: &[Process],
         rule: "main.rs is an exit code",

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phzd::config::limit::LIMITS;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -161,6 +162,31 @@ fn readiness_waits_for_a_resolver_where_nothing_old_may_serve() {
     watched.daemon.ask("www.example");
     assert_eq!(get(watched.http, "/readyz", "").0, "HTTP/1.1 200 OK");
     assert_eq!(watched.value("phzd_ready"), 1.0);
+}
+
+#[test]
+fn every_limit_of_the_manual_has_its_key_and_its_metric() {
+    let page = fs::read_to_string("man/phzd.toml.5").unwrap().replace("\\-", "-");
+    let (_, section) = page.split_once("\n.SH LIMITS\n").unwrap();
+    let cells: Vec<_> = section.split("\n.TE").next().unwrap().split("\nT{\n").skip(1).collect();
+    let standin = resolver();
+    let metrics = Watched::start(standin.address, "").metrics();
+    let (mut keys, mut count) = (0, 0);
+    for limit in cells.chunks(2) {
+        let [what, beyond] = limit else { panic!("half a limit: {limit:?}") };
+        let (what, key) = what.split_once("\nT}\t").unwrap();
+        let (key, most) = key.split_once('\t').unwrap();
+        let known = LIMITS.iter().find(|limit| limit.key == key);
+        assert!(known.is_some_and(|limit| limit.default.to_string() == most) || key.is_empty(), "{what}: {key} {most}");
+        keys += usize::from(known.is_some());
+        let counters: Vec<_> = beyond.split([' ', ',', '{', '\n']).filter(|word| word.starts_with("phzd_")).collect();
+        assert!(!counters.is_empty(), "nothing counts it: {what}");
+        for name in counters {
+            assert!(metrics.contains(&format!("# TYPE {name} counter\n")), "{name} is not at /metrics: {what}");
+        }
+        count += 1;
+    }
+    assert!(count >= 18 && keys >= 10, "only {count} limits, {keys} keys");
 }
 
 #[test]

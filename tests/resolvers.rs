@@ -13,6 +13,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use phzd::config::{File, Machine};
+use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::server::sockets::open;
 use phzd::server::{Limits, Server};
@@ -563,9 +564,11 @@ fn an_answer_of_64_kibibytes_reaches_a_tcp_client() {
         busy_poll: Duration::ZERO,
         tcp_connections: 4,
         tcp_connections_per_client: 4,
+        prefixes: Prefixes::new(32, 56),
         tcp_idle: SOON,
     };
-    phzd.runtime.spawn(Server::new(phzd.resolver.clone(), vec![listener], limits).run(std::future::pending()));
+    let _inside = phzd.runtime.enter();
+    let _server = Server::start(phzd.resolver.clone(), vec![listener], limits).unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     for from in ["the resolver", "the cache"] {

@@ -14,6 +14,7 @@ mod encrypted; // resolvers over TLS and HTTPS, with certificates
 mod endpoints; // endpoints that are learned and checked, on real sockets
 mod examples; // the programs in examples/, run
 mod explain; // why an answer is as it is
+mod flood; // one client that asks too much, and the others
 mod hostile; // any bytes at all, through the whole path
 mod house; // who may use whom, read off the sources
 mod metrics; // what is counted, for Prometheus and the operator
@@ -23,5 +24,6 @@ mod query_log; // which queries are noted down
 mod resolvers; // resolvers that misbehave
 mod restarts; // what is cached, over the end of the process
 mod scenarios; // conversations, without network and without sleep
+mod service; // what the service manager is told, and gives
 mod sockets; // the server's real sockets
 mod vpc; // the lab: the case in network namespaces

@@ -40,7 +40,7 @@ pub fn answer(packet: &mut [u8], length: usize) -> Option<usize> {
 }
 
 /// Where the question ends: behind its name, type and class.
-fn question_end(query: &[u8]) -> Option<usize> {
+pub fn question_end(query: &[u8]) -> Option<usize> {
     let mut at = 12;
     loop {
         match *query.get(at)? {

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::daemon;
+use crate::listening;
 use crate::stand_in::StandIn;
 use phzd::config::Config;
 use phzd::resolver::Resolver;
@@ -52,7 +52,7 @@ fn show(once: bool) -> Result<bool, Box<dyn Error>> {
         config.vpc.resolvers = vec![stand_in.address()];
         let resolver = Resolver::start(&config)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = Server::new(resolver, vec![listener], daemon::limits(&config.server));
+        let server = Server::start(resolver, vec![listener], listening::limits(&config.server, &config.limits))?;
         let mut serving = tokio::spawn(server.run(async { drop(stopped.await) }));
         let rows = spawn_blocking(move || questions::ask_all(address)).await?;
 
@@ -63,13 +63,13 @@ fn show(once: bool) -> Result<bool, Box<dyn Error>> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 ended = &mut serving => {
-                    ended??;
+                    ended?;
                     return Err("the server has ended by itself".into());
                 }
             }
         }
         drop(stop);
-        serving.await??;
+        serving.await?;
         Ok(rows.iter().all(questions::Row::is_right))
     })
 }

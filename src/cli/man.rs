@@ -2,6 +2,7 @@
 //! and the limits. So they cannot say anything else.
 
 mod configuration;
+mod limits;
 mod program;
 mod shown;
 

@@ -25,7 +25,7 @@ use super::file::{File, Origin, Written};
 use super::limit::{self, Limit};
 use super::machine::Machine;
 use super::problem::{Problem, Problems, Severity};
-use super::{Cache, Config, Server, Upstream};
+use super::{Cache, Config, Limits, Server, Upstream};
 
 /// A configuration and its warnings, or every mistake with the warnings.
 pub type Checked = Result<(Config, Vec<Problem>), Problems>;
@@ -76,6 +76,7 @@ impl Judge<'_> {
         let server = self.server(listen.iter().map(|listen| listen.value).collect(), clients);
         let upstream = self.upstream();
         let cache = self.cache();
+        let limits = self.limits();
         let rules = self.rules(&listen);
         let owned = ground.owned();
         let around = Surroundings {
@@ -105,6 +106,7 @@ impl Judge<'_> {
             vpc: vpc?,
             upstream,
             cache,
+            limits,
             query_log: query_log?,
             subnets: ground.subnets()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
@@ -167,6 +169,18 @@ impl Judge<'_> {
             self.problems.push(problem.hint("lower min-ttl, or raise max-ttl"));
         }
         cache
+    }
+
+    fn limits(&mut self) -> Limits {
+        let file = &self.file.limits;
+        Limits {
+            queries_per_second: self.number(&file.queries_per_second, limit::QUERIES_PER_SECOND),
+            slip: self.number(&file.slip, limit::SLIP),
+            ipv4_prefix: self.number(&file.ipv4_prefix, limit::IPV4_PREFIX) as u8,
+            ipv6_prefix: self.number(&file.ipv6_prefix, limit::IPV6_PREFIX) as u8,
+            amplification: self.number(&file.amplification_kb_per_second, limit::AMPLIFICATION) * 1024,
+            forwards_per_client: self.number(&file.forwards_per_client, limit::FORWARDS_PER_CLIENT) as usize,
+        }
     }
 
     /// A number within its bounds; its default where it is absent or wrong.

@@ -68,6 +68,8 @@ pub struct File {
     pub upstream: Upstream,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[limits]`.
+    pub limits: Limits,
     /// `[query-log]`.
     pub query_log: QueryLog,
     /// Every `[[subnet]]`.
@@ -178,6 +180,23 @@ pub struct Cache {
     pub max_ttl: Option<Written<i64>>,
     /// Seconds.
     pub max_negative_ttl: Option<Written<i64>>,
+}
+
+/// `[limits]` as written.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// 0 is no limit.
+    pub queries_per_second: Option<Written<i64>>,
+    /// One of so many is told to come over TCP.
+    pub slip: Option<Written<i64>>,
+    /// Bits.
+    pub ipv4_prefix: Option<Written<i64>>,
+    /// Bits.
+    pub ipv6_prefix: Option<Written<i64>>,
+    /// Kibibytes; 0 is no limit.
+    pub amplification_kb_per_second: Option<Written<i64>>,
+    /// Queries that wait for a resolver.
+    pub forwards_per_client: Option<Written<i64>>,
 }
 
 /// `[query-log]` as written.

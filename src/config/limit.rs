@@ -97,6 +97,49 @@ pub const MAX_TTL: Limit = limit(
 /// `cache.max-negative-ttl`.
 pub const MAX_NEGATIVE_TTL: Limit =
     limit("cache.max-negative-ttl", 60, 0, 10_800, "RFC 2308 section 5 advises three hours at most");
+/// `limits.queries-per-second`; 0 is no limit.
+pub const QUERIES_PER_SECOND: Limit = limit(
+    "limits.queries-per-second",
+    10_000,
+    0,
+    1_000_000,
+    "0 is no limit; a busy host asks some hundred, and one that floods must not take the time of all others",
+);
+/// `limits.slip`.
+pub const SLIP: Limit =
+    limit("limits.slip", 2, 0, 10, "0 answers none, 1 all of them; with more than 10 a client hardly ever learns why");
+/// `limits.ipv4-prefix`.
+pub const IPV4_PREFIX: Limit = limit(
+    "limits.ipv4-prefix",
+    32,
+    1,
+    32,
+    "an address is one client, unless many stand behind a smaller block's limit",
+);
+/// `limits.ipv6-prefix`.
+pub const IPV6_PREFIX: Limit = limit(
+    "limits.ipv6-prefix",
+    56,
+    1,
+    128,
+    "56 is what a site is given (RFC 6177), and a VPC; a host has addresses at will",
+);
+/// `limits.amplification-kb-per-second`; 0 is no limit.
+pub const AMPLIFICATION: Limit = limit(
+    "limits.amplification-kb-per-second",
+    1024,
+    0,
+    1_000_000,
+    "0 is no limit; so much can be sent to one whose address was forged, beyond three times what the forger sends",
+);
+/// `limits.forwards-per-client`.
+pub const FORWARDS_PER_CLIENT: Limit = limit(
+    "limits.forwards-per-client",
+    1000,
+    1,
+    10_000,
+    "ten thousand may wait in all, and one client must not be all of them",
+);
 /// `query-log.sample`.
 pub const SAMPLE: Limit =
     limit("query-log.sample", 1, 1, 1_000_000, "1 is every query, and of so few nobody learns anything");
@@ -135,6 +178,12 @@ pub const LIMITS: &[Limit] = &[
     MIN_TTL,
     MAX_TTL,
     MAX_NEGATIVE_TTL,
+    QUERIES_PER_SECOND,
+    SLIP,
+    IPV4_PREFIX,
+    IPV6_PREFIX,
+    AMPLIFICATION,
+    FORWARDS_PER_CLIENT,
     SAMPLE,
     ENDPOINT_TTL,
     HEALTH_INTERVAL,

@@ -1,7 +1,7 @@
 //! From disk to [`File`]: the main file, its drop-in folder, and the files they name.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::file::{File, NamedFile};
 use super::problem::{Place, Problem, Source};
 use super::read;
+
+/// The most octets of a file that are read: a million names have some 64 MB, and a path may lead to a device without end.
+const LARGEST: u64 = 256 << 20;
 
 /// One text alone; relative paths begin where `name` says it is, and the files there are had by `open`.
 pub(super) fn parse(name: &str, text: &str, open: read::Open<'_>) -> File {
@@ -107,10 +110,15 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
 /// The text of the file at `path`.
 fn source(path: &Path) -> Result<Arc<Source>, Problem> {
     let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| {
-        Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {}", reason(&error)))
-    })?;
-    text(&name, bytes)
+    let unread =
+        |why: &str| Problem::mistake(Some(&Place::whole(&Source::new(&name, ""))), format!("cannot be read: {why}"));
+    let mut octets = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets));
+    read.map_err(|error| unread(&reason(&error)))?;
+    if octets.len() as u64 > LARGEST {
+        return Err(unread(&format!("it has more than {} MiB", LARGEST >> 20)));
+    }
+    text(&name, octets)
 }
 
 /// The text that a file's octets are.

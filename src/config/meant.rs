@@ -80,6 +80,23 @@ pub struct Cache {
     pub max_negative_ttl: u32,
 }
 
+/// `[limits]`: what one client may take. Clients on this host may take anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Queries a second over UDP; 0 is no limit.
+    pub queries_per_second: u32,
+    /// Of those that are too many, one of so many is told to come over TCP; 0: none.
+    pub slip: u32,
+    /// Addresses that have so many bits in common are one client: those of IPv4, ...
+    pub ipv4_prefix: u8,
+    /// ... and those of IPv6.
+    pub ipv6_prefix: u8,
+    /// Octets a second that replies over UDP may have beyond three times their queries; 0 is no limit.
+    pub amplification: u32,
+    /// Queries that may wait for a resolver.
+    pub forwards_per_client: usize,
+}
+
 /// `[query-log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryLog {

@@ -106,6 +106,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// What is kept of forwarded answers.
     pub cache: Cache,
+    /// What one client may take.
+    pub limits: Limits,
     /// Which queries are logged, and where.
     pub query_log: QueryLog,
     /// Named sets of blocks.
@@ -191,6 +193,14 @@ pub(crate) mod tests {
             },
             query_log: QueryLog { to: LogTo::Off, sample: 1, subnets: vec![], zones: vec![], outcomes: vec![] },
             cache: Cache { bytes: 32 << 20, min_ttl: 0, max_ttl: 86_400, max_negative_ttl: 60 },
+            limits: Limits {
+                queries_per_second: 10_000,
+                slip: 2,
+                ipv4_prefix: 32,
+                ipv6_prefix: 56,
+                amplification: 1 << 20,
+                forwards_per_client: 1000,
+            },
             subnets: vec![],
             endpoints: vec![Endpoint {
                 name: "s3".into(),

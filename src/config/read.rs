@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::file::{
-    Bucket, Cache, Endpoint, File, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone,
+    Bucket, Cache, Endpoint, File, Limits, NamedFile, Origin, QueryLog, Rule, Server, Subnet, Upstream, Vpc, Zone,
 };
 use super::near::nearest;
 use super::problem::{Place, Problem, Source};
@@ -38,6 +38,17 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("[vpc]", &["region", "cidrs", "self", "behind-self", "resolvers", "az-ids"]),
     ("[upstream]", &["timeout-ms", "packets-per-second", "stale-seconds", "case-randomisation"]),
     ("[cache]", &["size-mb", "min-ttl", "max-ttl", "max-negative-ttl"]),
+    (
+        "[limits]",
+        &[
+            "queries-per-second",
+            "slip",
+            "ipv4-prefix",
+            "ipv6-prefix",
+            "amplification-kb-per-second",
+            "forwards-per-client",
+        ],
+    ),
     ("[query-log]", &["to", "sample", "subnets", "zones", "outcomes"]),
     ("[[subnet]]", &["name", "cidr", "az-id", "dns64"]),
     (
@@ -144,6 +155,7 @@ impl<'a> Reader<'a> {
                 "vpc" => self.single(&entry, |this, table, place| this.vpc(table, place, &mut file.vpc)),
                 "upstream" => self.single(&entry, |this, table, _| this.upstream(table, &mut file.upstream)),
                 "cache" => self.single(&entry, |this, table, _| this.cache(table, &mut file.cache)),
+                "limits" => self.single(&entry, |this, table, _| this.limits(table, &mut file.limits)),
                 "query-log" => self.single(&entry, |this, table, _| this.query_log(table, &mut file.query_log)),
                 "subnet" => self.several(&entry, |this, table| file.subnets.push(this.subnet(table))),
                 "endpoint" => self.several(&entry, |this, table| file.endpoints.push(this.endpoint(table))),
@@ -211,6 +223,20 @@ impl<'a> Reader<'a> {
                 "max-ttl" => self.number(&entry, &mut into.max_ttl),
                 "max-negative-ttl" => self.number(&entry, &mut into.max_negative_ttl),
                 _ => self.unknown_key(&entry, "[cache]"),
+            }
+        }
+    }
+
+    fn limits(&mut self, table: &'a DeTable<'a>, into: &mut Limits) {
+        for entry in self.entries(table) {
+            match entry.key {
+                "queries-per-second" => self.number(&entry, &mut into.queries_per_second),
+                "slip" => self.number(&entry, &mut into.slip),
+                "ipv4-prefix" => self.number(&entry, &mut into.ipv4_prefix),
+                "ipv6-prefix" => self.number(&entry, &mut into.ipv6_prefix),
+                "amplification-kb-per-second" => self.number(&entry, &mut into.amplification_kb_per_second),
+                "forwards-per-client" => self.number(&entry, &mut into.forwards_per_client),
+                _ => self.unknown_key(&entry, "[limits]"),
             }
         }
     }

@@ -21,12 +21,15 @@ use super::watch::{Action, Found, Kept, Look, Lookup, Watch};
 use super::{Endpoints, probe, refresh};
 use crate::config::Config;
 use crate::metrics::Counts;
+use crate::pulse::Pulses;
 use crate::upstream::budget::Budget;
 
 /// How often the thread looks around when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 /// The wait before it begins anew after a mistake of ours, so that one that is met each time costs little.
 const RECOVER: Duration = Duration::from_secs(1);
+/// The name of the thread, and of its pulse.
+const NAME: &str = "endpoints";
 /// How long the end waits for the file to be written.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,7 @@ impl Keeper {
         state: Option<PathBuf>,
         counts: Arc<Counts>,
         budget: Arc<Budget>,
+        pulses: &Pulses,
     ) -> io::Result<Self> {
         let store = state.map(Store::new);
         let restored = store.as_ref().map_or(Ok(Vec::new()), Store::read).unwrap_or_else(|told| {
@@ -71,7 +75,8 @@ impl Keeper {
         let (wake, woken) = channel(1);
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
         let mut driver = Driver { watch: Arc::clone(&watch), woken, store: store.map(Writing::new), budget };
-        thread::Builder::new().name("endpoints".into()).spawn(move || driver.drive(runtime))?;
+        runtime.spawn(pulses.begin(NAME).of_runtime());
+        thread::Builder::new().name(NAME.into()).spawn(move || driver.drive(runtime))?;
         Ok(Self { watch, wake })
     }
 

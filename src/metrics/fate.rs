@@ -23,13 +23,15 @@ pub enum Fate {
     Refused,
     /// It was no query, or one that is not served.
     Malformed,
+    /// Its client had asked too much.
+    Limited,
     /// It got no reply on purpose.
     Dropped,
 }
 
 impl Fate {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Private,
         Self::Denied,
         Self::Cached,
@@ -37,6 +39,7 @@ impl Fate {
         Self::Forwarded,
         Self::Refused,
         Self::Malformed,
+        Self::Limited,
         Self::Dropped,
     ];
 
@@ -50,6 +53,7 @@ impl Fate {
             Self::Forwarded => "forwarded",
             Self::Refused => "refused",
             Self::Malformed => "malformed",
+            Self::Limited => "limited",
             Self::Dropped => "dropped",
         }
     }

@@ -77,6 +77,8 @@ macro_rules! counts {
             pub refused: u64,
             /// Packets that were no query, or one that is not served.
             pub malformed: u64,
+            /// Queries over `limits.queries-per-second`, answered with TC or not at all.
+            pub limited: u64,
             /// Packets that got no reply on purpose.
             pub dropped: u64,
             $($(#[$doc])* pub $name: u64,)*
@@ -96,6 +98,7 @@ macro_rules! counts {
                     ("forwarded", self.forwarded),
                     ("refused", self.refused),
                     ("malformed", self.malformed),
+                    ("limited", self.limited),
                     ("dropped", self.dropped),
                     $((stringify!($name), self.$name),)*
                 ]
@@ -108,6 +111,12 @@ macro_rules! counts {
 counts! {
     /// Replies cut short to what the client takes.
     truncated,
+    /// Queries over `limits.queries-per-second` that were told to come over TCP.
+    slipped,
+    /// Replies cut to TC because the client may have been sent no more (`limits.amplification-kb-per-second`).
+    unamplified,
+    /// Queries whose CNAMEs led on and on.
+    endless_chains,
     /// Replies to queries that waited with an answer whose time was over.
     stale,
     /// Queries answered SERVFAIL because too many were waiting already.
@@ -120,8 +129,14 @@ counts! {
     tcp_connections,
     /// TCP connections that have ended.
     tcp_ended,
-    /// TCP connections closed at once because a cap was reached.
+    /// TCP connections closed at once because a cap was reached and all that could make room were in use.
     tcp_refused,
+    /// Idle TCP connections closed because a cap was reached, for one that came.
+    tcp_displaced,
+    /// TCP connections closed because they were idle, or a message of theirs did not come, for too long.
+    tcp_expired,
+    /// Times that a TCP connection was not read on because too many of its queries were waiting.
+    tcp_full,
     /// Endpoint DNS names looked up with success, both families together.
     refreshes,
     /// Endpoint DNS names of which some family could not be looked up.
@@ -229,6 +244,7 @@ impl Ledger {
                 Fate::Forwarded => &mut self.totals.forwarded,
                 Fate::Refused => &mut self.totals.refused,
                 Fate::Malformed => &mut self.totals.malformed,
+                Fate::Limited => &mut self.totals.limited,
                 Fate::Dropped => &mut self.totals.dropped,
             } += count;
         }

@@ -66,6 +66,10 @@ impl Site for Control {
             _ => Reply::not_found(),
         }
     }
+
+    fn turned_away(&self) {
+        self.desk.turned_away.add(1);
+    }
 }
 
 /// Reads the configuration again, on a thread that may wait for the disk.

@@ -1,18 +1,19 @@
 //! The operator's desk: what both listeners know of the daemon, and the reload that they and SIGHUP share.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tracing::{error, info, warn};
 
-use phzd::config::{Config, Problems, Server as Settings};
+use phzd::config::{Config, Place, Problem, Problems, Source};
+use phzd::metrics::Count;
 use phzd::observation::Observation;
 use phzd::resolver::Resolver;
-use phzd::server::drops::Drops;
 
 use super::status::{self, Status, seconds};
+use crate::listening::Listening;
+use crate::systemd;
 
 /// All that the operator can ask for.
 #[derive(Debug)]
@@ -21,12 +22,10 @@ pub struct Desk {
     pub resolver: Arc<Resolver>,
     /// Where the configuration is.
     pub path: PathBuf,
-    /// What the daemon was started with.
-    pub settings: Settings,
     /// Where it listens.
-    pub listen: Vec<SocketAddr>,
-    /// What the kernel dropped.
-    pub drops: Drops,
+    pub listening: Arc<Listening>,
+    /// Connections to the operator that were closed because there were too many; its thread counts them.
+    pub turned_away: Count,
     started: SystemTime,
     loaded: Mutex<Loaded>,
     /// Held over a reload, so that two at one time come one after the other.
@@ -48,20 +47,24 @@ pub struct Loaded {
     stale_allowed: bool,
 }
 
+impl Loaded {
+    fn succeed(&mut self, stale_allowed: bool) {
+        *self = Self { at: SystemTime::now(), error: None, good: self.good + 1, bad: self.bad, stale_allowed };
+    }
+
+    fn fail(&mut self, problems: &Problems) {
+        (self.error, self.bad) = (Some(problems.to_string()), self.bad + 1);
+    }
+}
+
 impl Desk {
-    /// The desk of a daemon that serves by the configuration at `path` on `listen`. It was started with these settings, which
-    /// also say whether older answers may serve.
-    pub fn new(
-        resolver: Arc<Resolver>,
-        path: PathBuf,
-        (settings, stale_allowed): (Settings, bool),
-        listen: Vec<SocketAddr>,
-        drops: Drops,
-    ) -> Self {
+    /// The desk of a daemon that serves by the configuration at `path`, which says whether older answers may serve.
+    pub fn new(resolver: Arc<Resolver>, path: PathBuf, listening: Arc<Listening>, stale_allowed: bool) -> Self {
         let started = SystemTime::now();
         let loaded = Mutex::new(Loaded { at: started, error: None, good: 0, bad: 0, stale_allowed });
         let reloading = Mutex::new(());
-        Self { resolver, path, settings, listen, drops, started, loaded, reloading }
+        let turned_away = Count::default();
+        Self { resolver, path, listening, turned_away, started, loaded, reloading }
     }
 
     /// When the daemon began to serve.
@@ -78,37 +81,45 @@ impl Desk {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration again; one with a mistake leaves the old policy serving. Reloads that are asked for at one
-    /// time come one after the other. Waits for files.
+    /// Reads the configuration again; one with a mistake, or with a listen address that is not to be had, leaves the old
+    /// policy serving. Reloads that are asked for at one time come one after the other. Waits for files.
     ///
     /// # Errors
     /// Every mistake.
     pub fn reload(&self) -> Result<Problems, Problems> {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        match Config::load(&self.path) {
-            Ok((config, warnings)) => {
-                warnings.iter().for_each(|warning| warn!("{warning}"));
-                self.resolver.reload(&config);
-                if config.server != (Settings { clients: config.server.clients.clone(), ..self.settings.clone() }) {
-                    warn!("changes in [server] other than `clients` take effect when phzd is started again");
-                }
-                let stale_allowed = !config.upstream.stale.is_zero();
-                let mut loaded = self.latest();
-                *loaded = Loaded {
-                    at: SystemTime::now(),
-                    error: None,
-                    good: loaded.good + 1,
-                    bad: loaded.bad,
-                    stale_allowed,
-                };
-                info!("reloaded");
-                Ok(Problems(warnings))
+        systemd::reloading();
+        let reloaded = Config::load(&self.path).and_then(|(config, warnings)| {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            self.listening.change(&config, || self.resolver.reload(&config)).map_err(|error| {
+                let file = Place::whole(&Source::new(self.path.display().to_string(), ""));
+                Problems(vec![Problem::mistake(Some(&file), error.to_string())])
+            })?;
+            let waiting = self.listening.not_in_force(&config.server);
+            if !waiting.is_empty() {
+                warn!("of [server], {} will be in force when phzd is started again", waiting.join(", "));
             }
+            info!("reloaded");
+            Ok((Problems(warnings), !config.upstream.stale.is_zero()))
+        });
+        match &reloaded {
+            Ok((_, stale_allowed)) => self.latest().succeed(*stale_allowed),
             Err(problems) => {
                 error!("not reloaded, the old policy goes on serving:\n{problems}");
-                let mut loaded = self.latest();
-                (loaded.error, loaded.bad) = (Some(problems.to_string()), loaded.bad + 1);
-                Err(problems)
+                self.latest().fail(problems);
+            }
+        }
+        systemd::ready(&self.in_a_line());
+        reloaded.map(|(warnings, _)| warnings)
+    }
+
+    /// How the daemon is, in a line.
+    pub fn in_a_line(&self) -> String {
+        match self.loaded().error {
+            Some(error) => format!("not reloaded, the old policy goes on serving: {error}"),
+            None => {
+                let addresses = self.listening.addresses();
+                format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
             }
         }
     }
@@ -132,7 +143,7 @@ impl Desk {
             started: seconds(self.started),
             loaded: seconds(loaded.at),
             reload_error: loaded.error.clone(),
-            listen: self.listen.clone(),
+            listen: self.listening.addresses(),
             not_ready,
             totals: observation.totals,
             waiting: observation.forwarding.waiting,

@@ -9,7 +9,7 @@ pub mod desk;
 mod exposition;
 mod pages;
 pub mod status;
-mod web;
+pub mod web;
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -48,17 +48,19 @@ impl Operator {
     pub fn start(desk: Arc<Desk>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let inside = runtime.enter();
-        let http = desk.settings.http.and_then(http_listener);
-        let control = desk.settings.control.as_deref().and_then(|path| {
+        let settings = desk.listening.settings();
+        let http = settings.http.and_then(http_listener);
+        let control = settings.control.as_deref().and_then(|path| {
             let opened = control_listener(path);
             opened.inspect_err(|error| error!("no control socket at {}: {error}", path.display())).ok()
         });
-        let socket = control.as_ref().and(desk.settings.control.clone());
+        let socket = control.as_ref().and(settings.control);
         let socket = socket.and_then(|path| inode(&path).map(|inode| (path, inode)));
         drop(inside);
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("operator".into()).spawn(move || {
             runtime.block_on(async {
+                tokio::spawn(desk.resolver.pulses().begin("operator").of_runtime());
                 http.map(|listener| tokio::spawn(serve(Web(listener, Arc::new(Pages(Arc::clone(&desk)))))));
                 control.map(|listener| tokio::spawn(serve(Socket(listener, Arc::clone(&desk)))));
                 let _ = stopped.await;

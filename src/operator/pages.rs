@@ -35,6 +35,10 @@ impl Site for Pages {
             _ => Reply::not_found(),
         }
     }
+
+    fn turned_away(&self) {
+        self.0.turned_away.add(1);
+    }
 }
 
 fn metrics(desk: &Arc<Desk>, format: Format) -> Reply {

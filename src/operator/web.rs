@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// Connections of one listener at a time; with one more, it is closed at once.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 /// How long a request's head may take to arrive, and a connection be idle.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection is kept, however busy, or slow to take what it asked for; a scraper makes another.
@@ -73,6 +73,9 @@ impl Reply {
 pub trait Site: Send + Sync + 'static {
     /// Answers one, whose body is not read.
     fn answer(&self, request: &Request<Incoming>) -> impl Future<Output = Reply> + Send;
+
+    /// A connection was closed because there were too many.
+    fn turned_away(&self);
 }
 
 /// Where connections come in.
@@ -93,12 +96,14 @@ pub async fn serve(door: impl Door) {
         match door.accept().await {
             Ok((stream, site)) => {
                 // Without a seat it is dropped, which closes it.
-                if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
-                    tokio::spawn(async move {
-                        let _seat = seat;
-                        converse(stream, site).await;
-                    });
-                }
+                let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
+                    site.turned_away();
+                    continue;
+                };
+                tokio::spawn(async move {
+                    let _seat = seat;
+                    converse(stream, site).await;
+                });
             }
             Err(_) => sleep(REST).await,
         }

@@ -21,6 +21,7 @@ impl Facts {
             vpc: config.vpc.clone(),
             upstream: config.upstream.clone(),
             cache: config.cache.clone(),
+            limits: config.limits.clone(),
             query_log: config.query_log.clone(),
             subnets: config.subnets.clone(),
             endpoints: config.endpoints.clone(),

@@ -97,7 +97,7 @@ pub struct QueryLog {
     /// A bit for each subnet; all where every client counts.
     subnets: u128,
     /// A bit for each fate.
-    fates: u8,
+    fates: u16,
     /// Zones in wire form; `None`: whoever decides.
     zones: Option<HashSet<Box<[u8]>, RandomState>>,
 }
@@ -115,7 +115,7 @@ impl QueryLog {
                 false => subnets.fold(0, |bits, id| bits | 1 << id.index()),
             },
             fates: match config.outcomes.is_empty() {
-                true => u8::MAX,
+                true => u16::MAX,
                 false => config.outcomes.iter().fold(0, |bits, fate| bits | 1 << *fate as u8),
             },
             zones: (!config.zones.is_empty()).then(|| zones.collect()),

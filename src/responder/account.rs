@@ -18,6 +18,8 @@ pub(super) struct Account {
     pub transport: Transport,
     /// When it came.
     pub since: Instant,
+    /// What time it is now; later than that for one that waited.
+    pub now: Instant,
     /// The subnet that its client is counted under.
     pub subnet: Cell<SubnetId>,
     /// Where in its name that of the zone begins that decided it, if one did.
@@ -30,7 +32,12 @@ pub(super) struct Account {
 impl Account {
     pub fn new(client: SocketAddr, transport: Transport, since: Instant) -> Self {
         let (subnet, apex) = (Cell::new(SubnetId::NONE), Cell::new(None));
-        Self { client, transport, since, subnet, apex, code: Cell::new(None), fate: Cell::new(None) }
+        Self { client, transport, since, now: since, subnet, apex, code: Cell::new(None), fate: Cell::new(None) }
+    }
+
+    /// The same later.
+    pub fn at(self, now: Instant) -> Self {
+        Self { now, ..self }
     }
 
     /// What became of the query, unless that is known already: whoever is met first decides. Returns whether that is this.

@@ -18,25 +18,36 @@ const DROPS: usize = 12;
 
 /// UDP sockets, known by their inodes.
 #[derive(Debug, Clone, Default)]
-pub struct Drops(BTreeMap<u64, SocketAddr>);
+pub struct Drops {
+    sockets: BTreeMap<u64, SocketAddr>,
+    /// Of sockets that are closed: a count never goes down.
+    closed: BTreeMap<SocketAddr, u64>,
+}
 
 impl Drops {
-    /// Those of `listeners`.
-    pub fn of(listeners: &[Listener]) -> Self {
-        let sockets = listeners.iter().flat_map(|listener| &listener.udp);
+    /// Counts those of `listener` as well.
+    pub fn add(&mut self, listener: &Listener) {
         let inode = |socket: &std::net::UdpSocket| {
             let there = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
             Some((there.ino(), socket.local_addr().ok()?))
         };
-        Self(sockets.filter_map(inode).collect())
+        self.sockets.extend(listener.udp.iter().filter_map(inode));
+    }
+
+    /// The sockets at `address` are about to be closed.
+    pub fn close(&mut self, address: SocketAddr) {
+        let count = self.count().remove(&address).unwrap_or(0);
+        self.sockets.retain(|_, other| *other != address);
+        self.closed.insert(address, count);
     }
 
     /// Datagrams dropped so far, by the address they were for.
     pub fn count(&self) -> BTreeMap<SocketAddr, u64> {
-        let mut counts: BTreeMap<SocketAddr, u64> = self.0.values().map(|address| (*address, 0)).collect();
+        let mut counts = self.closed.clone();
+        self.sockets.values().for_each(|address| _ = counts.entry(*address).or_default());
         for table in TABLES.into_iter().filter_map(|path| fs::read_to_string(path).ok()) {
             for (inode, drops) in table.lines().filter_map(read) {
-                if let Some(count) = self.0.get(&inode).and_then(|address| counts.get_mut(address)) {
+                if let Some(count) = self.sockets.get(&inode).and_then(|address| counts.get_mut(address)) {
                     *count += drops;
                 }
             }
@@ -64,7 +75,8 @@ mod tests {
         let address = socket.local_addr().unwrap();
         socket2::SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
         let listener = Listener { udp: vec![socket], tcp: None };
-        let drops = Drops::of(std::slice::from_ref(&listener));
+        let mut drops = Drops::default();
+        drops.add(&listener);
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         (0..200).for_each(|_| assert_eq!(client.send_to(&[0; 1000], address).unwrap(), 1000));
         let mut received = 0;
@@ -76,5 +88,8 @@ mod tests {
         }
         assert!(received < 200);
         assert_eq!(drops.count()[&address], 200 - received);
+        drops.close(address);
+        drop(listener);
+        assert_eq!(drops.count()[&address], 200 - received, "what was counted stays so");
     }
 }

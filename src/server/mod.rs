@@ -4,6 +4,8 @@
 //! [`Waiting`](crate::way_back::Waiting); their replies do not pass here again. Sockets are given, or opened by
 //! [`sockets`].
 
+mod census;
+mod door;
 pub mod drops;
 #[doc(hidden)] // for fuzz/
 pub mod framing;
@@ -13,18 +15,21 @@ mod udp;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
+use crate::limits::Prefixes;
 use crate::resolver::Resolver;
+use door::Door;
+pub use tcp::UNDER_WAY;
 
 /// How long queries that are under way when the server stops may take to finish.
 const GRACE: Duration = Duration::from_millis(1500);
+/// How much longer connections may take to write what came at the last moment.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The sockets of one listen address, opened by [`sockets::open`] or inherited.
 #[derive(Debug, Default)]
@@ -60,94 +65,116 @@ pub struct Limits {
     pub busy_poll: Duration,
     /// TCP connections at a time, ...
     pub tcp_connections: usize,
-    /// ... and of these from one client address.
+    /// ... and of these of one client, ...
     pub tcp_connections_per_client: usize,
+    /// ... who is so many addresses.
+    pub prefixes: Prefixes,
     /// How long a TCP connection may be idle, a message take to arrive, a client leave its replies unread.
     pub tcp_idle: Duration,
 }
 
-/// Serves clients on sockets.
+/// Serves clients on sockets. Listen addresses come and go while it runs.
 #[derive(Debug)]
 pub struct Server {
     resolver: Resolver,
-    listeners: Vec<Listener>,
+    connections: Arc<tcp::Connections>,
+    runtime: Handle,
+    open: Mutex<Open>,
+}
+
+/// What is open at the moment.
+#[derive(Debug)]
+struct Open {
+    doors: Vec<Door>,
     limits: Limits,
+    /// UDP threads that were ever started: each has a number of its own.
+    threads: usize,
 }
 
 impl Server {
-    /// A server that answers what comes to `listeners` as `resolver` says.
-    pub fn new(resolver: Resolver, listeners: Vec<Listener>, limits: Limits) -> Self {
-        Self { resolver, listeners, limits }
-    }
-
-    /// Serves until `stop` is done, then lets what is under way finish, for at most 1.5 s. Dropped before, it stops
-    /// as well, but does not wait. Needs a tokio runtime with time and I/O.
+    /// Answers what comes to `listeners` as `resolver` says, until it is stopped or dropped. Needs a tokio runtime with time
+    /// and I/O around it, for TCP.
     ///
     /// # Errors
     /// If a socket refuses an option or a thread cannot be had; nothing is served then.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { resolver, listeners, limits } = self;
-        let (closing, open) = watch::channel(false);
+    pub fn start(resolver: Resolver, listeners: Vec<Listener>, limits: Limits) -> io::Result<Self> {
         let connections = Arc::new(tcp::Connections::new(&resolver, limits));
-        let mut threads = Threads::default();
-        let mut acceptors = Vec::new();
-        for Listener { udp, tcp } in listeners {
-            threads.start(udp, limits, &resolver)?;
-            if let Some(tcp) = tcp {
-                tcp.set_nonblocking(true)?;
-                acceptors.push(tokio::net::TcpListener::from_std(tcp)?);
-            }
-        }
-        for acceptor in acceptors {
-            tokio::spawn(tcp::accept(acceptor, Arc::clone(&connections), open.clone()));
-        }
-        drop(open);
+        let open = Mutex::new(Open { doors: Vec::new(), limits, threads: 0 });
+        let server = Self { resolver, connections, runtime: Handle::current(), open };
+        listeners.into_iter().try_for_each(|listener| server.open(listener))?;
+        Ok(server)
+    }
 
+    /// Serves one more address.
+    ///
+    /// # Errors
+    /// As [`Server::start`]; all else is served as before.
+    pub fn open(&self, listener: Listener) -> io::Result<()> {
+        let mut open = self.opened();
+        let Open { doors, limits, threads } = &mut *open;
+        // Accepting needs the runtime, wherever this is called from.
+        let _inside = self.runtime.enter();
+        doors.push(Door::open(listener, *limits, threads, &self.resolver, &self.connections)?);
+        Ok(())
+    }
+
+    /// Lets [`sockets::open_beside`] have `address`, where what is served already is in its way; whether something is.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn share(&self, address: SocketAddr) -> io::Result<bool> {
+        let open = self.opened();
+        let in_the_way = |door: &&Door| door.address().is_some_and(|other| sockets::overlap(other, address));
+        let mut shared = open.doors.iter().filter(in_the_way).map(Door::share).peekable();
+        let some = shared.peek().is_some();
+        shared.collect::<io::Result<()>>().map(|()| some)
+    }
+
+    /// Serves an address no longer; whether it did. What has come there already is answered, which is waited for.
+    pub fn close(&self, address: SocketAddr) -> bool {
+        let closed = {
+            let mut open = self.opened();
+            let nth = open.doors.iter().position(|door| door.address() == Some(address));
+            nth.map(|nth| open.doors.remove(nth))
+        };
+        closed.is_some_and(|door| {
+            door.turn_away();
+            door.close();
+            true
+        })
+    }
+
+    /// From now on, TCP clients are bounded as these say, and threads that are started later run so; what runs stays as it is.
+    pub fn limit(&self, limits: Limits) {
+        self.opened().limits = limits;
+        self.connections.limit(limits);
+    }
+
+    /// Serves until `stop` is done, then stops.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
         stop.await;
+        self.stop().await;
+    }
+
+    /// Takes no more queries, and lets what is under way finish, for at most 1.5 s.
+    pub async fn stop(&self) {
         let end = Instant::now() + GRACE;
-        closing.send_replace(true);
-        threads.stop.store(true, Relaxed);
-        let ended = std::mem::take(&mut threads.running);
-        let joined = tokio::task::spawn_blocking(|| ended.into_iter().for_each(|thread| drop(thread.join())));
-        // Each of these ends by itself; the limit is for one that does not.
-        let _ = timeout_at(end, joined).await;
-        while resolver.in_flight() > 0 && Instant::now() < end {
+        let doors = std::mem::take(&mut self.opened().doors);
+        // All at once; each of their threads ends by itself, and the limit is for one that does not.
+        doors.iter().for_each(Door::begin_to_close);
+        let connections = doors.iter().map(Door::connections).collect::<Vec<_>>();
+        let closed = tokio::task::spawn_blocking(|| doors.into_iter().for_each(Door::close));
+        let _ = tokio::time::timeout_at(end, closed).await;
+        while self.resolver.in_flight() > 0 && Instant::now() < end {
             sleep(Duration::from_millis(5)).await;
         }
-        let _ = timeout_at(end + Duration::from_millis(100), closing.closed()).await;
-        Ok(())
-    }
-}
-
-/// The UDP threads, which stop when this is dropped.
-#[derive(Default)]
-struct Threads {
-    running: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Threads {
-    /// Starts the threads of one address, at least one for each of its sockets.
-    fn start(&mut self, sockets: Vec<UdpSocket>, limits: Limits, resolver: &Resolver) -> io::Result<()> {
-        let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
-        let count = limits.udp_threads.max(sockets.len());
-        sockets.iter().for_each(|socket| udp::poll_busily(socket, limits.busy_poll));
-        let cores = if limits.pin_threads { udp::cores() } else { Vec::new() };
-        for socket in sockets.iter().cycle().take(count) {
-            // Over all addresses, so that those of the next one do not begin with the same cores.
-            let nth = self.running.len();
-            // Linux shows 15 octets of a thread's name.
-            let name = format!("udp-{nth}");
-            let core = cores.get(nth % cores.len().max(1)).copied();
-            let (socket, stop) = (Arc::clone(socket), Arc::clone(&self.stop));
-            self.running.push(udp::spawn(name, core, socket, resolver.clone(), stop)?);
+        for connections in connections {
+            let _ = tokio::time::timeout_at(end + LAST_WORDS, connections.closed()).await;
         }
-        Ok(())
     }
-}
 
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
+    /// What is open, also after a panic of another holder: each change is complete at each step.
+    fn opened(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

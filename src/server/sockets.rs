@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -38,12 +39,25 @@ pub struct Opened {
 /// # Errors
 /// If a socket cannot be had: another program has the address, the port is a privileged one, ...
 pub fn open(address: SocketAddr, threads: usize, receive_buffer: usize) -> Result<Opened, CannotListen> {
+    open_as(address, threads, receive_buffer, false)
+}
+
+/// The same beside sockets of this process that are in the way, and that share their port
+/// ([`Server::share`](super::Server::share)): one address and all addresses, of which the one goes when the other has come.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_beside(address: SocketAddr, threads: usize, receive_buffer: usize) -> Result<Opened, CannotListen> {
+    open_as(address, threads, receive_buffer, true)
+}
+
+fn open_as(address: SocketAddr, threads: usize, receive_buffer: usize, shared: bool) -> Result<Opened, CannotListen> {
     let attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
     let attempt = || {
-        let tcp = open_tcp(address).map_err(|error| CannotListen::new(address, "TCP", error))?;
+        let tcp = open_tcp(address, shared).map_err(|error| CannotListen::new(address, "TCP", error))?;
         let chosen = tcp.local_addr().map_err(|error| CannotListen::new(address, "TCP", error))?;
-        let (udp, receive_buffer) =
-            open_udp(chosen, threads, receive_buffer).map_err(|error| CannotListen::new(chosen, "UDP", error))?;
+        let (udp, receive_buffer) = open_udp(chosen, threads, receive_buffer, shared)
+            .map_err(|error| CannotListen::new(chosen, "UDP", error))?;
         Ok(Opened { listener: Listener { udp, tcp: Some(tcp) }, receive_buffer })
     };
     let mut result = attempt();
@@ -56,18 +70,46 @@ pub fn open(address: SocketAddr, threads: usize, receive_buffer: usize) -> Resul
     result
 }
 
+/// Opens what `listener`, whose sockets are at `address`, has none of: as many UDP sockets as [`open`] does, TCP. UDP sockets
+/// that are there stay the only ones.
+///
+/// # Errors
+/// As [`open`].
+pub fn complete(
+    address: SocketAddr,
+    listener: Listener,
+    threads: usize,
+    receive_buffer: usize,
+) -> Result<Listener, CannotListen> {
+    let Listener { mut udp, mut tcp } = listener;
+    if udp.is_empty() {
+        let opened = open_udp(address, threads, receive_buffer, false);
+        udp = opened.map_err(|error| CannotListen::new(address, "UDP", error))?.0;
+    }
+    if tcp.is_none() {
+        tcp = Some(open_tcp(address, false).map_err(|error| CannotListen::new(address, "TCP", error))?);
+    }
+    Ok(Listener { udp, tcp })
+}
+
 /// A TCP listener on `address`.
-fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn open_tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = open_socket(address, Type::STREAM, Protocol::TCP)?;
     // Connections of an earlier run that linger do not keep the port.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
 /// UDP sockets that share `address`, and the receive buffer each was given.
-fn open_udp(address: SocketAddr, threads: usize, receive_buffer: usize) -> io::Result<(Vec<UdpSocket>, usize)> {
+fn open_udp(
+    address: SocketAddr,
+    threads: usize,
+    receive_buffer: usize,
+    shared: bool,
+) -> io::Result<(Vec<UdpSocket>, usize)> {
     let mut sockets: Vec<UdpSocket> = Vec::with_capacity(threads);
     let mut given = usize::MAX;
     for nth in 0..threads.max(1) {
@@ -76,7 +118,7 @@ fn open_udp(address: SocketAddr, threads: usize, receive_buffer: usize) -> io::R
         // SO_REUSEPORT would join the sockets of any other process of this user, which would then get a part of the
         // queries. So the first socket is bound alone, which fails if anybody has the address, and then opened to
         // the others.
-        socket.set_reuse_port(nth > 0)?;
+        socket.set_reuse_port(shared || nth > 0)?;
         socket.bind(&address.into())?;
         socket.set_reuse_port(threads > 1)?;
         sockets.push(socket.into());
@@ -102,6 +144,14 @@ fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<usize> {
     if octets > 0 && setsockopt(socket, sockopt::RcvBufForce, &octets).is_err() {
         setsockopt(socket, sockopt::RcvBuf, &octets)?;
     }
+    receive_buffer(socket)
+}
+
+/// Octets of receive buffer that a socket has.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn receive_buffer(socket: &impl AsFd) -> io::Result<usize> {
     // The kernel doubles what is asked for, to have room for its own notes (socket(7)).
     Ok(getsockopt(socket, sockopt::RcvBuf)? / 2)
 }
@@ -235,13 +285,15 @@ impl SocketEntry {
 
     /// Whether nobody can have `address` while this socket is there.
     fn is_in_the_way_of(&self, address: SocketAddr) -> bool {
-        let (mine, other) = (self.local.ip().to_canonical(), address.ip());
         // A socket of IPv6 may take IPv4 as well, never the other way round.
-        if self.local.is_ipv4() && address.is_ipv6() {
-            return false;
-        }
-        self.local.port() == address.port() && (mine == other || mine.is_unspecified() || other.is_unspecified())
+        (self.local.is_ipv6() || address.is_ipv4()) && overlap(self.local, address)
     }
+}
+
+/// Whether some datagram could come to a socket at either address, if one of IPv6 takes IPv4 as well.
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (mine, others) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && (mine == others || mine.is_unspecified() || others.is_unspecified())
 }
 
 /// An address as the kernel prints it: 32-bit words in hexadecimal, each in the machine's own order of octets.

@@ -2,11 +2,10 @@
 //! in the order in which the answers are had (RFC 7766 sections 6.2.1.1 and 7).
 //!
 //! Tasks, not threads: connections are many and mostly wait. What a stranger can hold is bounded: connections in all
-//! and per address, octets per connection, queries under way per connection, and time.
+//! and per client ([`super::census`]), octets per connection, queries under way per connection, and time.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::census::{Census, Entry, Seat};
 use super::framing::{self, Frame};
 use super::{GRACE, Limits};
-use crate::metrics::Counts;
+use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
 use crate::way_back::{Waiting, WayBack};
@@ -28,15 +28,17 @@ use crate::wire::query::MAX_TCP;
 
 /// Queries of one connection that may wait for a resolver; then nothing more is read from it. Resolvers behind a
 /// pipelining client (a proxy, a forwarder) use some tens; more would let one client take the forwarder's places.
-const UNDER_WAY: usize = 128;
+pub const UNDER_WAY: usize = 128;
 /// Octets read at once: a query has some 60, so this is many.
 const READ: usize = 4096;
 /// Octets of replies after which they are written before the next message is answered.
 const WRITE: usize = 32 * 1024;
 /// Octets of a buffer that an idle connection may keep.
 const KEEP: usize = 16 * 1024;
-/// How long accepting rests when the process or the system is out of descriptors or memory.
+/// How long accepting rests when the process or the system is out of descriptors or memory, ...
 const REST: Duration = Duration::from_millis(100);
+/// ... and when a connection was closed for that, so that it has gone by then.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// What the connections have in common.
 #[derive(Debug)]
@@ -45,8 +47,7 @@ pub struct Connections {
     /// connection would cost 64 kB each.
     desks: Box<[Arc<Mutex<Desk>>]>,
     next: AtomicUsize,
-    census: Arc<Mutex<Census>>,
-    limits: Limits,
+    census: Arc<Census>,
 }
 
 /// A resolver, and the place where it writes.
@@ -56,27 +57,13 @@ struct Desk {
     reply: Box<[u8]>,
 }
 
-/// How many connections there are, in all and of each client.
-#[derive(Debug, Default)]
-struct Census {
-    all: usize,
-    of: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place in the census, given back when dropped.
-#[derive(Debug)]
-struct Seat {
-    census: Arc<Mutex<Census>>,
-    client: IpAddr,
-}
-
 impl Connections {
     /// No connections yet; they will be answered by clones of `resolver`.
     pub fn new(resolver: &Resolver, limits: Limits) -> Self {
         let desk = || Desk { resolver: resolver.clone(), reply: vec![0; MAX_TCP].into_boxed_slice() };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let desks = std::iter::repeat_with(|| Arc::new(Mutex::new(desk()))).take(cores).collect();
-        Self { desks, next: AtomicUsize::new(0), census: Arc::default(), limits }
+        Self { desks, next: AtomicUsize::new(0), census: Census::new(limits) }
     }
 
     /// The next desk in turn.
@@ -85,29 +72,9 @@ impl Connections {
         Arc::clone(&self.desks[turn])
     }
 
-    /// A place for one more connection of `client`, if there is one.
-    fn seat(&self, client: IpAddr) -> Option<Seat> {
-        let mut census = locked(&self.census);
-        let of_client = census.of.get(&client).copied().unwrap_or(0);
-        if census.all >= self.limits.tcp_connections || of_client >= self.limits.tcp_connections_per_client {
-            return None;
-        }
-        census.all += 1;
-        census.of.insert(client, of_client + 1);
-        Some(Seat { census: Arc::clone(&self.census), client })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut census = locked(&self.census);
-        census.all = census.all.saturating_sub(1);
-        if let Some(count) = census.of.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                census.of.remove(&self.client);
-            }
-        }
+    /// What is allowed from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.census.limit(limits);
     }
 }
 
@@ -135,7 +102,8 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
                     );
                     complained = true;
                 }
-                sleep(REST).await;
+                let room = is_short(&error) && connections.census.make_room();
+                sleep(if room { MOMENT } else { REST }).await;
             }
         }
     }
@@ -144,26 +112,22 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
 /// Has a new connection served, or closes it at once if there is no place for it.
 fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
     let desk = connections.desk();
-    let count = |which: fn(&Counts) -> &crate::metrics::Count| {
-        which(locked(&desk).resolver.responder().counts()).add(1);
-    };
-    let Some(seat) = connections.seat(client.ip().to_canonical()) else {
-        count(|counts| &counts.tcp_refused);
-        return;
+    let count = |which: fn(&Counts) -> &Count| which(locked(&desk).resolver.responder().counts()).add(1);
+    let seat = match connections.census.enter(client.ip()) {
+        Entry::Refused => return count(|counts| &counts.tcp_refused),
+        Entry::Seated(seat) => seat,
+        Entry::Instead(seat) => {
+            count(|counts| &counts.tcp_displaced);
+            seat
+        }
     };
     count(|counts| &counts.tcp_connections);
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream, client, Arc::clone(&desk), connections.limits.tcp_idle);
+    let connection = Connection::new(stream, client, (Arc::clone(&desk), seat), connections.census.limits().tcp_idle);
     let closing = closing.clone();
     tokio::spawn(async move {
-        let _seat = seat;
-        let mut deadline = closing.clone();
-        tokio::select! {
-            // How a connection ends is between the client and the network; nobody else need know.
-            _ = connection.serve(closing) => {}
-            () = async { closed(&mut deadline).await; sleep(GRACE).await } => {}
-        }
+        connection.live(closing).await;
         locked(&desk).resolver.responder().counts().tcp_ended.add(1);
     });
 }
@@ -193,11 +157,18 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| OF_ONE.contains(&Errno::from_raw(code)))
 }
 
+/// Whether an error of accept says that this process or the system has no more files or memory.
+fn is_short(error: &io::Error) -> bool {
+    const SHORT: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|code| SHORT.contains(&Errno::from_raw(code)))
+}
+
 /// One client's connection.
 struct Connection {
     stream: TcpStream,
     client: SocketAddr,
     desk: Arc<Mutex<Desk>>,
+    seat: Arc<Seat>,
     /// What came and is not answered: at most a message and a bit, and no more room than has come.
     inbound: Vec<u8>,
     /// Replies with their lengths, to be written.
@@ -225,11 +196,23 @@ enum Pause {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, client: SocketAddr, desk: Arc<Mutex<Desk>>, idle: Duration) -> Self {
+    fn new(stream: TcpStream, client: SocketAddr, (desk, seat): (Arc<Mutex<Desk>>, Seat), idle: Duration) -> Self {
         let (places, returned) = mpsc::channel(UNDER_WAY);
         let (inbound, outbound) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + idle;
-        Self { stream, client, desk, inbound, outbound, places, returned, idle, deadline, earned: deadline }
+        let seat = Arc::new(seat);
+        Self { stream, client, desk, seat, inbound, outbound, places, returned, idle, deadline, earned: deadline }
+    }
+
+    /// Serves until the client, the server or the clock ends it, or its place is another's. How it ends is between the
+    /// client and the network; nobody else need know.
+    async fn live(self, closing: watch::Receiver<bool>) {
+        let (mut deadline, seat) = (closing.clone(), Arc::clone(&self.seat));
+        tokio::select! {
+            _ = self.serve(closing) => {}
+            () = seat.lost() => {}
+            () = async { closed(&mut deadline).await; sleep(GRACE).await } => {}
+        }
     }
 
     /// Answers the client's messages until it or the server closes, or it is silent too long.
@@ -239,6 +222,7 @@ impl Connection {
             while let Ok(reply) = self.returned.try_recv() {
                 self.enqueue(&reply);
             }
+            self.seat.waiting(UNDER_WAY - self.places.capacity());
             self.write().await?;
             if pause == Pause::Outbound {
                 continue;
@@ -257,6 +241,7 @@ impl Connection {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
                         self.earn();
                     } else {
+                        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
                         break;
                     }
                 }
@@ -305,7 +290,10 @@ impl Connection {
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
             }
-            let Ok(place) = self.places.clone().try_reserve_owned() else { break Pause::UnderWay };
+            let Ok(place) = self.places.clone().try_reserve_owned() else {
+                hall.counts().tcp_full.add(1);
+                break Pause::UnderWay;
+            };
             unread = rest;
             let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,
@@ -343,6 +331,7 @@ impl Connection {
     fn earn(&mut self) {
         self.earned = Instant::now() + self.idle;
         self.deadline = self.earned;
+        self.seat.active();
     }
 
     /// Writes the replies that are ready. A client that takes nothing for as long as it may be idle has gone.

@@ -21,11 +21,14 @@ use tokio::time::timeout_at;
 use self::connection::{Connection, Failure};
 use super::flight::Flown;
 use crate::config::Target;
+use crate::pulse::Pulses;
 
 /// Questions at one time. They share connections, so this bounds memory alone.
-const MAX_QUESTIONS: usize = 1024;
+pub const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
+/// The name of the thread, and of its pulse.
+const NAME: &str = "encrypted";
 
 /// Asks targets that are not plain.
 pub struct Encrypted {
@@ -52,8 +55,9 @@ impl Encrypted {
     ///
     /// # Errors
     /// No thread could be had.
-    pub fn start(wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("encrypted").enable_all().build()?;
+    pub fn start(pulses: &Pulses, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(NAME).enable_all().build()?;
+        runtime.spawn(pulses.begin(NAME).of_runtime());
         let (ends, ended) = channel();
         let (trust, lines, wake) = (Arc::default(), HashMap::new(), Arc::new(wake));
         Ok(Self { runtime, trust, lines, questions: 0, ends, ended, wake })
@@ -217,7 +221,7 @@ mod tests {
     #[test]
     fn every_question_ends_and_a_line_is_let_go_when_idle() {
         let (wake, woken) = channel();
-        let mut encrypted = Encrypted::start(move || wake.send(()).unwrap()).unwrap();
+        let mut encrypted = Encrypted::start(&Pulses::default(), move || wake.send(()).unwrap()).unwrap();
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let target = Target { address: nobody, channel: Channel::Tls("127.0.0.1".into()) };
         let now = Instant::now();

@@ -21,9 +21,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::cache::Hit;
 use super::encrypted::Encrypted;
+pub use super::encrypted::MAX_QUESTIONS;
 use super::forward::{Action, Ask, Flown, Forwarder, MAX_WAITING};
 use super::{Upstream, stream};
 use crate::config::{Channel, Target};
+use crate::pulse::{Pulse, Pulses};
 
 /// Datagrams taken from one socket before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 32;
@@ -31,11 +33,13 @@ const DATAGRAMS_PER_TURN: usize = 32;
 const DATAGRAM: usize = 4096;
 /// TCP exchanges at one time, each with a descriptor. Truncated answers are rare: so many at once are an attack or a
 /// mistake, and those who wait for what is over are told so at once.
-const MAX_STREAMS: usize = 256;
+pub const MAX_STREAMS: usize = 256;
 /// Sockets looked at in one turn.
 const EVENTS: usize = 128;
 /// How often the thread looks around when nothing happens, so that a stop is noticed.
 const IDLE: Duration = Duration::from_secs(1);
+/// The thread's name.
+const NAME: &str = "forward";
 /// The event number of the waker; UDP sockets have theirs, and TCP exchanges have [`STREAMS`] added.
 const WAKER: u64 = u64::MAX;
 /// See [`WAKER`].
@@ -98,6 +102,7 @@ impl<W: Send + 'static> Exchange<W> {
     /// No thread or no epoll could be had.
     pub fn start<D: Deliver<W>>(
         upstream: Arc<Upstream>,
+        pulses: &Pulses,
         deliver: impl FnOnce() -> D + Send + 'static,
     ) -> io::Result<Self> {
         let (questions, events) = sync_channel(MAX_WAITING);
@@ -106,6 +111,7 @@ impl<W: Send + 'static> Exchange<W> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&waker.event, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
         let (shared, own_waker) = (Arc::clone(&upstream), Arc::clone(&waker));
+        let (pulse, pulses) = (pulses.begin(NAME), pulses.clone());
         let drive = move || {
             let mut driver = Driver {
                 forwarder: Forwarder::new(Arc::clone(&shared), rand::random()),
@@ -117,13 +123,15 @@ impl<W: Send + 'static> Exchange<W> {
                 streams: HashMap::new(),
                 encrypted: None,
                 deliver: deliver(),
+                pulse,
+                pulses,
             };
             // Every query of the host passes here: a mistake of ours may cost those who wait now, but no others.
             while catch_unwind(AssertUnwindSafe(|| driver.run())).is_err() {
                 driver.begin_anew();
             }
         };
-        thread::Builder::new().name("forward".into()).spawn(drive)?;
+        thread::Builder::new().name(NAME.into()).spawn(drive)?;
         let bell = Arc::downgrade(&waker);
         upstream.renewals.tell(move || _ = bell.upgrade().map(|waker| waker.wake()));
         Ok(Self { questions, waker, upstream })
@@ -171,6 +179,9 @@ struct Driver<W, D> {
     /// There since the first target that is not plain.
     encrypted: Option<Encrypted>,
     deliver: D,
+    pulse: Pulse,
+    /// For the runtime of `encrypted`.
+    pulses: Pulses,
 }
 
 /// A UDP socket and where it is bound.
@@ -202,6 +213,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         let mut ready = vec![EpollEvent::empty(); EVENTS];
         let mut buffer = vec![0; DATAGRAM];
         loop {
+            self.pulse.beat();
             let asked = self.take_events(Instant::now());
             if asked == Asked::Never && self.forwarder.is_idle() {
                 return;
@@ -351,7 +363,7 @@ impl<W, D: Deliver<W>> Driver<W, D> {
         let now = Instant::now();
         if self.encrypted.is_none() {
             let waker = Arc::clone(&self.waker);
-            self.encrypted = Encrypted::start(move || waker.wake()).ok();
+            self.encrypted = Encrypted::start(&self.pulses, move || waker.wake()).ok();
         }
         let Some(encrypted) = &mut self.encrypted else { return self.forwarder.fetched(flight, None, now) };
         if !encrypted.fetch(flight, target, message, until, now) {

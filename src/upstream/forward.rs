@@ -37,10 +37,9 @@ use crate::wire::answer::ExtendedError;
 use crate::wire::query::{HEADER, rcode};
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
 
-/// Queries that may wait at one time.
+/// Queries that may wait at one time. No key: at the usual 900 packets a second four seconds are enough for 3,600 questions,
+/// and what can be known of so many sets the sizes of channels and tables.
 pub const MAX_WAITING: usize = 10_000;
-/// Those of one client.
-pub const MAX_WAITING_OF_ONE: usize = 1_000;
 /// Questions on their way, together with those for whose answers nobody waits any more.
 const MAX_FLIGHTS: usize = 2 * MAX_WAITING;
 /// How long an answer that might be served stale is kept back for a better one (RFC 8767 section 5).
@@ -173,7 +172,8 @@ impl<W> Forwarder<W> {
             self.upstream.ledger.forwarding.joined.add(1);
         }
         let flown = self.flight_for(question, route, now);
-        let seat = self.line.sit(client.into(), flown);
+        let client = self.upstream.prefixes().of(client);
+        let seat = self.line.sit(client, flown);
         let Some(flight) = self.flights.get_mut(flown.key) else { return };
         if flight.stale.is_none() && stale.is_some() {
             (flight.stale, flight.stale_from) = (stale, now + STALE_AFTER);
@@ -190,7 +190,7 @@ impl<W> Forwarder<W> {
         if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
             self.serve_stale(flown.key);
         }
-        self.make_seats(client.into());
+        self.make_seats(client);
         self.set_timer(flown.key);
     }
 
@@ -277,6 +277,7 @@ impl<W> Forwarder<W> {
     /// So many streams are under way that there is none for this flight: that says nothing of the resolver, nor of the
     /// question.
     pub fn no_stream(&mut self, flown: Flown, now: Instant) {
+        self.upstream.ledger.forwarding.refused_streams.add(1);
         let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
             return;
         };

@@ -60,6 +60,8 @@ pub struct Forwarding {
     pub renewals: Count,
     /// Questions that were moved to TCP because their answers looked forged.
     pub forgeries: Count,
+    /// Questions that could not be asked over a stream because too many were.
+    pub refused_streams: Count,
 }
 
 /// How one resolver has fared so far.

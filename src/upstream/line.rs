@@ -3,26 +3,13 @@
 //! Clients take turns, and of each the newest question goes first: the oldest has the least time left, and whoever asked
 //! it may have gone. A client is a prefix of addresses, so that one host has one turn, whatever addresses it uses.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
 use super::flight::Flown;
-
-/// An IPv4 address, or the /56 of an IPv6 address, which is what a site is given (RFC 6177 section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix(IpAddr);
-
-impl From<IpAddr> for Prefix {
-    fn from(client: IpAddr) -> Self {
-        Self(match client.to_canonical() {
-            IpAddr::V4(v4) => v4.into(),
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 72 << 72).into(),
-        })
-    }
-}
+use crate::limits::Prefix;
+use crate::seats::Seats;
 
 /// A place to wait in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,106 +20,73 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Whose it is: an address of the prefix.
-    pub fn client(self) -> IpAddr {
-        self.client.0
+    /// Whose it is.
+    pub fn client(self) -> Prefix {
+        self.client
     }
 }
 
 /// All who wait. Whatever is asked of it costs the same however many they are: strangers decide that.
 #[derive(Debug, Default)]
 pub struct Line {
-    clients: HashMap<Prefix, Client, RandomState>,
-    /// Clients with questions that wait for a packet, in the order of their turns.
+    seats: Seats<Prefix, Flown>,
+    /// Clients with questions that wait for a packet, ...
+    queues: HashMap<Prefix, Queue, RandomState>,
+    /// ... in the order of their turns.
     turns: BTreeMap<u64, Prefix>,
-    /// All clients; who has the most seats is last, and of those who have as many, who has waited longest.
-    by_seats: BTreeSet<(usize, Reverse<u64>, Prefix)>,
-    seats: usize,
-    /// The last number given to a seat or a turn.
+    /// The last number given to a turn.
     last: u64,
 }
 
-/// One client's seats, by number.
-#[derive(Debug, Default)]
-struct Client {
-    seats: BTreeMap<u64, Flown>,
-    /// Those whose question waits for a packet.
-    queued: BTreeMap<u64, Flown>,
-    /// Its turn, if any does.
-    turn: Option<u64>,
-}
-
-impl Client {
-    /// Its place in [`Line::by_seats`]; none without a seat.
-    fn rank(&self, client: Prefix) -> Option<(usize, Reverse<u64>, Prefix)> {
-        let (oldest, _) = self.seats.first_key_value()?;
-        Some((self.seats.len(), Reverse(*oldest), client))
-    }
+/// What of one client waits for a packet.
+#[derive(Debug)]
+struct Queue {
+    /// By the numbers of seats.
+    flights: BTreeMap<u64, Flown>,
+    turn: u64,
 }
 
 impl Line {
     /// A seat for somebody of `client` who waits for `flight`.
     pub fn sit(&mut self, client: Prefix, flight: Flown) -> Seat {
-        self.last += 1;
-        self.seats += 1;
-        let number = self.last;
-        self.seat(client, |seats| seats.insert(number, flight));
-        Seat { client, number }
+        Seat { client, number: self.seats.sit(client, flight) }
     }
 
     /// Nobody sits there any more.
     pub fn leave(&mut self, seat: Seat) {
         self.unqueue(seat);
-        let left = self.seat(seat.client, |seats| seats.remove(&seat.number)).is_some();
-        self.seats -= usize::from(left);
-        if self.seats_of(seat.client) == 0 {
-            self.clients.remove(&seat.client);
-        }
-    }
-
-    /// Changes the seats of a client, and with them its rank.
-    fn seat<T>(&mut self, client: Prefix, change: impl FnOnce(&mut BTreeMap<u64, Flown>) -> T) -> T {
-        let Self { clients, by_seats, .. } = self;
-        let entry = clients.entry(client).or_default();
-        if let Some(rank) = entry.rank(client) {
-            by_seats.remove(&rank);
-        }
-        let changed = change(&mut entry.seats);
-        by_seats.extend(entry.rank(client));
-        changed
+        self.seats.leave(seat.client, seat.number);
     }
 
     /// The flight for which somebody sits there waits for a packet.
     pub fn queue(&mut self, seat: Seat, flight: Flown) {
-        let Self { clients, turns, last, .. } = self;
-        let Some(client) = clients.get_mut(&seat.client) else { return };
-        client.queued.insert(seat.number, flight);
-        client.turn.get_or_insert_with(|| {
+        let Self { queues, turns, last, .. } = self;
+        let queue = queues.entry(seat.client).or_insert_with(|| {
             *last += 1;
             turns.insert(*last, seat.client);
-            *last
+            Queue { flights: BTreeMap::new(), turn: *last }
         });
+        queue.flights.insert(seat.number, flight);
     }
 
     /// It does not any more.
     pub fn unqueue(&mut self, seat: Seat) {
-        let Some(client) = self.clients.get_mut(&seat.client) else { return };
-        client.queued.remove(&seat.number);
-        if client.queued.is_empty()
-            && let Some(turn) = client.turn.take()
-        {
-            self.turns.remove(&turn);
+        let Some(queue) = self.queues.get_mut(&seat.client) else { return };
+        queue.flights.remove(&seat.number);
+        if queue.flights.is_empty() {
+            self.turns.remove(&queue.turn);
+            self.queues.remove(&seat.client);
         }
     }
 
     /// The flight that has the next packet: the newest of the client whose turn it is. It stays queued.
     pub fn next(&mut self) -> Option<Flown> {
-        let (_, prefix) = self.turns.pop_first()?;
-        let client = self.clients.get_mut(&prefix)?;
+        let (_, client) = self.turns.pop_first()?;
+        let queue = self.queues.get_mut(&client)?;
         self.last += 1;
-        self.turns.insert(self.last, prefix);
-        client.turn = Some(self.last);
-        client.queued.last_key_value().map(|(_, flight)| *flight)
+        self.turns.insert(self.last, client);
+        queue.turn = self.last;
+        queue.flights.last_key_value().map(|(_, flight)| *flight)
     }
 
     /// Whether no flight waits for a packet.
@@ -142,32 +96,33 @@ impl Line {
 
     /// How many sit here.
     pub fn len(&self) -> usize {
-        self.seats
+        self.seats.len()
     }
 
     /// How many of `client` sit here.
     pub fn seats_of(&self, client: Prefix) -> usize {
-        self.clients.get(&client).map_or(0, |client| client.seats.len())
+        self.seats.len_of(client)
     }
 
     /// Who of `client` has waited longest.
     pub fn oldest_of(&self, client: Prefix) -> Option<(Seat, Flown)> {
-        let (number, flight) = self.clients.get(&client)?.seats.first_key_value()?;
-        Some((Seat { client, number: *number }, *flight))
+        let (number, flight) = self.seats.of(client).next()?;
+        Some((Seat { client, number }, *flight))
     }
 
     /// The client with the most seats; of those who have as many, the one who has waited longest.
     pub fn largest(&self) -> Option<Prefix> {
-        self.by_seats.last().map(|(_, _, client)| *client)
+        self.seats.largest()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Prefixes;
 
     fn client(last: u8) -> Prefix {
-        IpAddr::from([10, 0, 0, last]).into()
+        Prefixes::new(32, 56).of([10, 0, 0, last].into())
     }
 
     fn flight(serial: u64) -> Flown {
@@ -192,7 +147,7 @@ mod tests {
         assert!(line.is_clear());
         assert_eq!(line.len(), 5, "they wait for their answers still");
         seats.values().for_each(|seat| line.leave(*seat));
-        assert_eq!((line.len(), line.clients.len(), line.turns.len(), line.by_seats.len()), (0, 0, 0, 0));
+        assert_eq!((line.len(), line.queues.len(), line.turns.len()), (0, 0, 0));
     }
 
     #[test]
@@ -220,13 +175,5 @@ mod tests {
         let (oldest, _) = line.oldest_of(client(1)).unwrap();
         line.leave(oldest);
         assert_eq!(line.largest(), Some(client(2)), "of those with as many, who came first");
-    }
-
-    #[test]
-    fn a_site_is_one_client() {
-        let prefix = |text: &str| Prefix::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:12ff::9"));
-        assert_ne!(prefix("2001:db8:0:1201::1"), prefix("2001:db8:0:1301::1"));
-        assert_eq!(prefix("::ffff:10.0.0.1"), client(1));
     }
 }

@@ -22,10 +22,11 @@ mod stream;
 pub mod track;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::limits::Prefixes;
 use crate::wire::reply::{Outcome, Received};
 use crate::wire::{Answer, Asked, Name, Question};
 use budget::Budget;
@@ -64,6 +65,10 @@ pub struct Upstream {
     stale: AtomicU32,
     /// Whether the case of what is asked is drawn at random.
     case_randomisation: AtomicBool,
+    /// Queries of one client that may wait.
+    forwards_per_client: AtomicUsize,
+    /// Bits of an IPv4 and of an IPv6 address that make a client.
+    prefixes: [AtomicU8; 2],
     /// Queries that wait for an answer.
     waiting: AtomicUsize,
     /// Popular answers whose time is nearly over.
@@ -83,6 +88,8 @@ impl Upstream {
             max_negative_ttl: AtomicU32::default(),
             stale: AtomicU32::default(),
             case_randomisation: AtomicBool::default(),
+            forwards_per_client: AtomicUsize::default(),
+            prefixes: Default::default(),
             waiting: AtomicUsize::default(),
             renewals: Renewals::default(),
         };
@@ -92,13 +99,17 @@ impl Upstream {
 
     /// Takes over a changed configuration; what is cached stays as far as it fits.
     pub fn configure(&self, config: &Config) {
-        let Config { cache, upstream, vpc, .. } = config;
+        let Config { cache, upstream, vpc, limits, .. } = config;
         self.cache.resize(cache.bytes);
         self.min_ttl.store(cache.min_ttl, Relaxed);
         self.max_ttl.store(cache.max_ttl, Relaxed);
         self.max_negative_ttl.store(cache.max_negative_ttl, Relaxed);
         self.stale.store(upstream.stale.as_secs() as u32, Relaxed);
         self.case_randomisation.store(upstream.case_randomisation, Relaxed);
+        self.forwards_per_client.store(limits.forwards_per_client, Relaxed);
+        let [v4, v6] = &self.prefixes;
+        v4.store(limits.ipv4_prefix, Relaxed);
+        v6.store(limits.ipv6_prefix, Relaxed);
         self.budget.configure(upstream.packets_per_second, &vpc.resolvers);
     }
 
@@ -161,6 +172,8 @@ impl Upstream {
             max_negative_ttl: self.max_negative_ttl.load(Relaxed).into(),
             stale: self.stale.load(Relaxed).into(),
             case_randomisation: self.case_randomisation.load(Relaxed).into(),
+            forwards_per_client: AtomicUsize::default(),
+            prefixes: Default::default(),
             waiting: AtomicUsize::default(),
             renewals: Renewals::default(),
         };
@@ -180,6 +193,17 @@ impl Upstream {
     /// The cache, to look at.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// How many queries of one client may wait for an answer.
+    pub fn forwards_per_client(&self) -> usize {
+        self.forwards_per_client.load(Relaxed)
+    }
+
+    /// What makes a client.
+    fn prefixes(&self) -> Prefixes {
+        let [v4, v6] = &self.prefixes;
+        Prefixes::new(v4.load(Relaxed), v6.load(Relaxed))
     }
 
     /// How many queries wait for an answer.

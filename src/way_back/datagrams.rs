@@ -127,14 +127,26 @@ impl Inbox {
     /// # Errors
     /// What the kernel says, as it says it: `WouldBlock` when none came in time.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.receive_as(MsgFlags::MSG_WAITFORONE, socket)
+    }
+
+    /// The same without waiting for any.
+    ///
+    /// # Errors
+    /// As [`Inbox::receive`].
+    pub fn receive_waiting(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.receive_as(MsgFlags::MSG_DONTWAIT, socket)
+    }
+
+    fn receive_as(&mut self, how: MsgFlags, socket: &UdpSocket) -> io::Result<()> {
         let Self { buffers, headers, arrivals, wildcard } = self;
         arrivals.clear();
         match headers {
             Incoming::V4(headers) => {
-                take(socket, headers, buffers, arrivals, *wildcard, |v4| SocketAddr::V4(v4.into()))?;
+                take(socket, how, headers, buffers, (arrivals, *wildcard), |v4| SocketAddr::V4(v4.into()))?;
             }
             Incoming::V6(headers) => {
-                take(socket, headers, buffers, arrivals, *wildcard, |v6| SocketAddr::V6(v6.into()))?;
+                take(socket, how, headers, buffers, (arrivals, *wildcard), |v6| SocketAddr::V6(v6.into()))?;
             }
         }
         if *wildcard && arrivals.iter().any(|arrival| arrival.asked.is_none()) {
@@ -157,14 +169,14 @@ impl Inbox {
 /// Receives into `buffers`, and notes what came in `arrivals`.
 fn take<S: SockaddrLike + Copy>(
     socket: &UdpSocket,
+    how: MsgFlags,
     headers: &mut MultiHeaders<S>,
     buffers: &mut [[u8; MAX_DATAGRAM]; BATCH],
-    arrivals: &mut Vec<Arrival>,
-    wildcard: bool,
+    (arrivals, wildcard): (&mut Vec<Arrival>, bool),
     to_std: impl Fn(S) -> SocketAddr,
 ) -> io::Result<()> {
     let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-    let received = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+    let received = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), how, None)?;
     for (buffer, message) in received.enumerate() {
         let Some(client) = message.address.map(&to_std) else { continue };
         let told = if wildcard { message.cmsgs().ok() } else { None };

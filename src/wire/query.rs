@@ -275,6 +275,11 @@ impl<'a> Query<'a> {
             .map_or(0, |class| u16::from_be_bytes(*class))
     }
 
+    /// Octets of the packet.
+    pub fn octets(&self) -> usize {
+        self.packet.len()
+    }
+
     /// Header and question as they came: what the reply begins with.
     pub fn head(&self) -> &'a [u8] {
         self.packet.get(..HEADER + self.name.len() + 4).unwrap_or_default()

@@ -168,6 +168,15 @@ fn read(message: &Message, latency: Duration) -> Reply {
     Reply { latency, code: message.metadata.response_code, address, says_stale }
 }
 
+/// Milliseconds within which `share` of a thousand questions were replied to. Infinite where that many were not.
+pub fn per_mille<'a>(asked: impl IntoIterator<Item = &'a Asked>, share: usize) -> f64 {
+    let of = |asked: &Asked| asked.reply.map_or(f64::INFINITY, |reply| reply.latency.as_secs_f64() * 1e3);
+    let mut times: Vec<f64> = asked.into_iter().map(of).collect();
+    times.sort_by(f64::total_cmp);
+    let rank = (times.len() * share).div_ceil(1000).max(1);
+    times.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
 /// A query for a name's A record, RD set, with OPT, without an id.
 pub fn question(name: &str) -> Vec<u8> {
     let mut octets = vec![0, 0, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 1];

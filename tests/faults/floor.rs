@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_timerslack;
 
+use crate::cores::{Cores, stay_on};
 use crate::echo;
 use crate::lab::{Host, Lab, Outcome};
-use crate::programs::{Cores, stay_on};
 
 /// A core is one's own while the echo's p99 is below this.
 pub const QUIET: f64 = 0.25;

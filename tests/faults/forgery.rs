@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 
-use crate::client::{ask, evenly, question};
+use crate::client::{ask, evenly, per_mille, question};
 use crate::lab::{FORWARDER, Host, Lab, Outcome, RESOLVERS};
 use crate::programs::Wish;
-use crate::resolver::Resolver;
 use crate::rows::{Trial, count};
-use crate::table::{Measure, Must, per_mille};
+use crate::table::{Measure, Must};
 use crate::upstream;
 
 /// What forged answers lead to (RFC 5737 section 3).
@@ -56,7 +55,7 @@ pub enum Ports {
 pub fn row(trial: Trial, names: Names, ports: Ports) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
     // Far enough away that there is something to guess at any time.
-    let _resolver = Resolver::start(&lab, RESOLVERS[0], 0, Duration::from_millis(20))?;
+    let _resolver = lab.resolver(RESOLVERS[0], 0, Duration::from_millis(20))?;
     let _program = trial.program.start(&lab, &Wish { budget: false, ..Wish::to(&RESOLVERS[..1]) })?;
     let from = SocketAddrV4::new(RESOLVERS[0], 53);
     let socket = lab.inside(Host::Forger, || UdpSocket::bind(from))??;

@@ -7,11 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod cores;
 mod floor;
 mod forgery;
 mod lab;
 mod misses;
+mod namespace;
 mod programs;
+#[expect(dead_code, reason = "the soak has it slow down")]
 mod resolver;
 mod rows;
 mod table;
@@ -33,8 +36,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use cores::{Cores, stay_on};
 use lab::Outcome;
-use programs::{Cores, Program, stay_on};
+use programs::Program;
 use rows::{ECHO, ROWS, Row, Trial};
 use table::{Cell, Line};
 
@@ -74,7 +78,7 @@ fn judge(arguments: &Arguments) -> Outcome<bool> {
     if !nix::unistd::geteuid().is_root() {
         return Err("network namespaces need root".into());
     }
-    lab::remove_leftovers();
+    namespace::remove_leftovers(lab::PREFIX);
     stay_on(Cores::of_this_run()?.load)?;
     let wanted = if arguments.program.is_empty() { Program::value_variants() } else { &arguments.program };
     let (programs, missing): (Vec<Program>, Vec<Program>) =

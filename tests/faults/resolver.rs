@@ -1,25 +1,25 @@
-//! A resolver that knows every name and does as it is told: answers, is silent, fails, takes its time.
+//! A resolver that does as it is told: answers, is silent, fails, takes its time.
 //!
-//! It stands in for the `.2`, UDP and TCP. Any A question gets 192.0.2.1, any other type an empty answer; the question is
-//! sent back octet by octet, so that case is kept.
+//! It stands in for the `.2`, UDP and TCP. What it answers is given to it; [`knows_all`] gives any A question 192.0.2.1,
+//! any other type an empty answer. The question is sent back octet by octet, so that case is kept.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_timerslack;
 
-use crate::lab::{Host, Lab, Outcome};
+use crate::namespace::{Namespace, Outcome};
 use crate::upstream;
 
 /// How often its threads look whether they shall end.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Octets of the largest query.
+/// Octets of the largest message.
 const ROOM: usize = 4096;
 
 /// What it does with a question.
@@ -32,6 +32,24 @@ pub enum Mood {
     Fails,
 }
 
+/// Rewrites a query of so many octets into its reply, and says how long that is; over TCP, if that is set.
+pub type Answer = Box<dyn Fn(&mut [u8], usize, bool) -> Option<usize> + Send + Sync>;
+
+/// Answers that may be kept for `ttl` seconds.
+pub fn knows_all(ttl: u32) -> Answer {
+    Box::new(move |packet, length, _| {
+        let end = upstream::answer(packet, length)?;
+        if packet[7] > 0 {
+            let opt = if packet[11] == 0 { 0 } else { OPT };
+            packet[end - opt - 10..end - opt - 6].copy_from_slice(&ttl.to_be_bytes());
+        }
+        Some(end)
+    })
+}
+
+/// Octets of an OPT record without options, which ends a reply.
+const OPT: usize = 11;
+
 /// A running resolver, ended when this is dropped.
 pub struct Resolver {
     script: Arc<Script>,
@@ -42,23 +60,22 @@ pub struct Resolver {
 struct Script {
     mood: AtomicU8,
     end: AtomicBool,
-    /// Of its answers, in seconds.
-    ttl: u32,
-    /// Before it sends an answer.
-    delay: Duration,
+    answer: Answer,
+    /// Before it sends an answer, in microseconds.
+    delay: AtomicU64,
 }
 
 impl Resolver {
-    /// Starts one at `address` of the resolvers' host, which answers.
-    pub fn start(lab: &Lab, address: Ipv4Addr, ttl: u32, delay: Duration) -> Outcome<Resolver> {
-        let at = SocketAddr::from((address, 53));
-        let (udp, tcp) = lab.inside(Host::Resolver, || (UdpSocket::bind(at), TcpListener::bind(at)))?;
+    /// Starts one at `at`, an address of `host`, which answers.
+    pub fn start(host: &Namespace, at: SocketAddr, answer: Answer, delay: Duration) -> Outcome<Resolver> {
+        let (udp, tcp) = host.inside(|| (UdpSocket::bind(at), TcpListener::bind(at)))?;
         let (udp, tcp) = (udp?, tcp?);
         socket2::SockRef::from(&udp).set_recv_buffer_size(4 << 20)?;
         udp.set_read_timeout(Some(LOOK))?;
         tcp.set_nonblocking(true)?;
-        let script = Script { mood: AtomicU8::new(Mood::Answers as u8), end: AtomicBool::new(false), ttl, delay };
-        let script = Arc::new(script);
+        let (mood, end) = (AtomicU8::new(Mood::Answers as u8), AtomicBool::new(false));
+        let script = Arc::new(Script { mood, end, answer, delay: AtomicU64::new(0) });
+        script.take(delay);
         let (late, due) = channel();
         let (sender, one, two) = (udp.try_clone()?, Arc::clone(&script), Arc::clone(&script));
         let threads = vec![
@@ -72,6 +89,11 @@ impl Resolver {
     /// From now on it does so.
     pub fn turn(&self, mood: Mood) {
         self.script.mood.store(mood as u8, Ordering::Relaxed);
+    }
+
+    /// From now on it takes so long.
+    pub fn take(&self, delay: Duration) {
+        self.script.take(delay);
     }
 }
 
@@ -90,24 +112,30 @@ impl Script {
         self.end.load(Ordering::Relaxed)
     }
 
+    fn take(&self, delay: Duration) {
+        self.delay.store(delay.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn delay(&self) -> Duration {
+        Duration::from_micros(self.delay.load(Ordering::Relaxed))
+    }
+
     /// Rewrites a query into its reply, if it gets one. Returns the reply's length.
-    fn reply(&self, packet: &mut [u8], length: usize) -> Option<usize> {
+    fn reply(&self, packet: &mut [u8], length: usize, over_tcp: bool) -> Option<usize> {
         let mood = self.mood.load(Ordering::Relaxed);
         if mood == Mood::Silent as u8 {
             return None;
         }
-        let mut end = upstream::answer(packet, length)?;
-        let opt = if packet[11] == 0 { 0 } else { 11 };
-        let record = if packet[7] == 0 { 0 } else { 16 };
-        if mood == Mood::Fails as u8 {
-            packet.copy_within(end - opt..end, end - opt - record);
-            (packet[3], packet[7]) = (packet[3] | 2, 0);
-            end -= record;
-        } else if record > 0 {
-            let ttl = end - opt - 10;
-            packet[ttl..ttl + 4].copy_from_slice(&self.ttl.to_be_bytes());
+        let end = (self.answer)(packet, length, over_tcp)?;
+        if mood != Mood::Fails as u8 {
+            return Some(end);
         }
-        Some(end)
+        let opt = if packet[11] == 0 { 0 } else { OPT };
+        let question_end = upstream::question_end(packet)?;
+        packet.copy_within(end - opt..end, question_end);
+        packet[3] = packet[3] & 0xf0 | 2;
+        packet[6..10].fill(0);
+        Some(question_end + opt)
     }
 }
 
@@ -120,10 +148,11 @@ fn receive(socket: &UdpSocket, script: &Script, late: &Sender<Late>) {
         // What fails here is a read that took too long, or an ICMP message about a client that went away.
         let Ok((length, client)) = socket.recv_from(&mut packet) else { continue };
         let now = Instant::now();
-        let Some(end) = script.reply(&mut packet, length) else { continue };
-        if script.delay.is_zero() {
+        let Some(end) = script.reply(&mut packet, length, false) else { continue };
+        let delay = script.delay();
+        if delay.is_zero() {
             let _ = socket.send_to(&packet[..end], client);
-        } else if late.send((now + script.delay, packet[..end].to_vec(), client)).is_err() {
+        } else if late.send((now + delay, packet[..end].to_vec(), client)).is_err() {
             return;
         }
     }
@@ -165,8 +194,8 @@ fn converse(mut stream: TcpStream, script: &Script) -> Option<()> {
         }
         let length = usize::from(u16::from_be_bytes(length));
         stream.read_exact(packet.get_mut(..length)?).ok()?;
-        let Some(end) = script.reply(&mut packet, length) else { continue };
-        thread::sleep(script.delay);
+        let Some(end) = script.reply(&mut packet, length, true) else { continue };
+        thread::sleep(script.delay());
         stream.write_all(&u16::try_from(end).ok()?.to_be_bytes()).ok()?;
         stream.write_all(&packet[..end]).ok()?;
     }

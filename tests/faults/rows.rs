@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
-use crate::client::{Asked, PATIENCE, ask, evenly};
+use crate::client::{Asked, PATIENCE, ask, evenly, per_mille};
 use crate::floor;
 use crate::forgery::{self, DIGITS, LETTERS, Ports};
 use crate::lab::{Lab, Outcome, RESOLVERS, Way};
 use crate::misses;
 use crate::programs::{Program, Wish};
-use crate::resolver::{Mood, Resolver};
-use crate::table::{Measure, Must, per_mille};
+use crate::resolver::Mood;
+use crate::table::{Measure, Must};
 
 /// Questions a second where it is not the load that is the fault.
 const RATE: u32 = 300;
@@ -92,8 +92,8 @@ pub const ROWS: [Row; 15] = [
 fn silent(trial: Trial, later: bool) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
     let [first, second] = RESOLVERS;
-    let first = Resolver::start(&lab, first, 3600, Duration::ZERO)?;
-    let _second = Resolver::start(&lab, second, 3600, Duration::ZERO)?;
+    let first = lab.resolver(first, 3600, Duration::ZERO)?;
+    let _second = lab.resolver(second, 3600, Duration::ZERO)?;
     if !later {
         first.turn(Mood::Silent);
     }
@@ -114,7 +114,7 @@ fn silent(trial: Trial, later: bool) -> Outcome<Vec<Measure>> {
 /// Packets get lost on their way to the one resolver.
 fn loss(trial: Trial, percent: u32, p99: f64) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
-    let _resolver = Resolver::start(&lab, RESOLVERS[0], 3600, Duration::from_millis(1))?;
+    let _resolver = lab.resolver(RESOLVERS[0], 3600, Duration::from_millis(1))?;
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS[..1]))?;
     lab.way(Way::Loses(percent))?;
     let due = evenly(Duration::ZERO, RATE, RATE * trial.seconds(20));
@@ -125,7 +125,7 @@ fn loss(trial: Trial, percent: u32, p99: f64) -> Outcome<Vec<Measure>> {
 /// The resolver is gone, or says that it cannot, and what the cache knows is past its TTL.
 fn outage(trial: Trial, mood: Mood, way: Way) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
-    let resolver = Resolver::start(&lab, RESOLVERS[0], 1, Duration::ZERO)?;
+    let resolver = lab.resolver(RESOLVERS[0], 1, Duration::ZERO)?;
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS[..1]))?;
     let known = |number: usize| format!("known-{}.service.example.com", number % KNOWN);
     let filled = ask(&lab, &evenly(Duration::ZERO, RATE, KNOWN as u32), known)?;
@@ -157,7 +157,7 @@ fn outage(trial: Trial, mood: Mood, way: Way) -> Outcome<Vec<Measure>> {
 /// More is asked than may be sent to the resolver.
 fn limit(trial: Trial) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
-    let _resolver = Resolver::start(&lab, RESOLVERS[0], 3600, Duration::ZERO)?;
+    let _resolver = lab.resolver(RESOLVERS[0], 3600, Duration::ZERO)?;
     let _program = trial.program.start(&lab, &Wish::to(&RESOLVERS[..1]))?;
     lab.way(Way::Limit(1024))?;
     let mut due = evenly(Duration::ZERO, 3000, 15_000);
@@ -184,7 +184,7 @@ fn zero(trial: Trial, min_ttl: u32, packets: f64) -> Outcome<Vec<Measure>> {
         return Err("it cannot be told to keep answers longer than their TTL".into());
     }
     let lab = Lab::new()?;
-    let _resolver = Resolver::start(&lab, RESOLVERS[0], 0, Duration::from_millis(100))?;
+    let _resolver = lab.resolver(RESOLVERS[0], 0, Duration::from_millis(100))?;
     let _program = trial.program.start(&lab, &Wish { min_ttl, ..Wish::to(&RESOLVERS[..1]) })?;
     lab.way(Way::Good)?;
     let names = |number: usize| format!("popular-{}.service.example.com", number % 10);

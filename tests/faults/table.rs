@@ -1,7 +1,5 @@
 //! What was measured, beside what phzd must reach.
 
-use crate::client::Asked;
-
 /// A number of a row.
 #[derive(Clone, Debug)]
 pub struct Measure {
@@ -119,13 +117,4 @@ fn number(value: f64) -> String {
         value if value >= 0.1 => format!("{value:.2}"),
         value => format!("{value:.4}"),
     }
-}
-
-/// Milliseconds within which `share` of a thousand questions were replied to. Infinite where that many were not.
-pub fn per_mille<'a>(asked: impl IntoIterator<Item = &'a Asked>, share: usize) -> f64 {
-    let of = |asked: &Asked| asked.reply.map_or(f64::INFINITY, |reply| reply.latency.as_secs_f64() * 1e3);
-    let mut times: Vec<f64> = asked.into_iter().map(of).collect();
-    times.sort_by(f64::total_cmp);
-    let rank = (times.len() * share).div_ceil(1000).max(1);
-    times.get(rank - 1).copied().unwrap_or(f64::NAN)
 }

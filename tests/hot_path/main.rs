@@ -6,6 +6,7 @@
 mod path;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ const ALLOWED: [(&str, u64); 4] = [
 
 #[test]
 fn what_is_answered_at_once_takes_no_memory() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::new(1_000_000);
     let mut wasteful = Vec::new();
     for case in plain_and_with_edns() {
         let most = ALLOWED.iter().find(|(name, _)| *name == case.name).map_or(0, |(_, most)| most * TIMES);
@@ -74,8 +75,20 @@ fn nor_does_a_batch_that_is_foreseen() {
 }
 
 #[test]
+fn nor_does_what_is_one_too_many() {
+    let mut hall = Hall::new(1);
+    for case in plain_and_with_edns() {
+        let client = Ipv4Addr::new(172, 31, 200, case.packet.len() as u8);
+        let case = Case { client: (client, 4242).into(), ..case };
+        hall.ask(&case);
+        let counted = measure(|| (0..TIMES).for_each(|_| _ = hall.ask(&case))).count_total;
+        assert_eq!(counted, 0, "{}", case.name);
+    }
+}
+
+#[test]
 fn what_takes_turns_here_does() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::new(1_000_000);
     for case in cases().iter().filter(|case| case.name.ends_with("in turns")) {
         // The record behind the question, its data at the end.
         let first = case.packet.len()..case.packet.len() + if case.name.contains("AAAA") { 28 } else { 16 };

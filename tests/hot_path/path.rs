@@ -176,8 +176,10 @@ pub struct Hall {
 
 impl Hall {
     /// The hall in which every one of [`cases`] gets what it expects: its cache knows their public names.
-    pub fn new() -> Self {
+    /// No time passes in it, so each client may ask `queries_per_second` queries, or any number for 0.
+    pub fn new(queries_per_second: u32) -> Self {
         let (mut config, _) = Config::parse("phzd.toml", CONFIG).expect("a configuration without a mistake");
+        config.limits.queries_per_second = queries_per_second;
         config.cache.bytes = 1 << 20;
         let upstream = Arc::new(Upstream::new(&config));
         let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));

@@ -150,15 +150,19 @@ impl Stage for Core {
     fn ask(&mut self, query: &Query) -> Told<()> {
         let transport = if query.is_tcp() { Transport::Tcp } else { Transport::Udp };
         let mut out = vec![0; 65_535];
-        let before = self.registry.totals().refused;
+        let before = self.registry.totals();
         let outcome = self.responder.enter().respond(&query.packet, query.client, transport, self.now, &mut out);
         let done = match &outcome {
             Outcome::Drop => Done::Dropped,
             Outcome::Reply(length) => Done::Replied(&out[..*length]),
             Outcome::Forward(pending) => Done::Forwarded(pending),
         };
-        let refused = self.registry.totals().refused > before;
-        as_explained(&self.policy.load_full(), &self.upstream, query, &done, refused, self.now)?;
+        let after = self.registry.totals();
+        // An explanation is of a query that is not one too many.
+        if after.limited == before.limited {
+            let refused = after.refused > before.refused;
+            as_explained(&self.policy.load_full(), &self.upstream, query, &done, refused, self.now)?;
+        }
         match outcome {
             Outcome::Drop => self.events.push(Event::Replied(query.clone(), None)),
             Outcome::Reply(length) => {

@@ -1,4 +1,4 @@
-//! phzd.toml(5): every table and key, with the words of the installed file, and every limit with its reason.
+//! phzd.toml(5): every table and key, with the words of the installed file, every limit, and the bounds of every number.
 
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
@@ -21,9 +21,13 @@ pub fn page() -> String {
     )]);
     roff.control("PP", []).text([
         bold("phzd check"),
-        roman(" tells every mistake. SIGHUP has phzd read the files again; what changes in [server], but for "),
-        bold("clients"),
-        roman(", needs a restart."),
+        roman(" tells every mistake. "),
+        bold("phzd ctl reload"),
+        roman(
+            " and SIGHUP have phzd read the files again. All is taken over at once, listen addresses as well, but for these of \
+             [server], which are in force when phzd is started again: udp-threads, pin-threads, busy-poll-us and \
+             receive-buffer-kb of addresses that are open, control, http.",
+        ),
     ]);
     let all = shown();
     roff.control("SH", ["TABLES AND KEYS"]).text([roman(
@@ -32,13 +36,14 @@ pub fn page() -> String {
     for (name, keys) in KEYS {
         table(&mut roff, &all, name, keys);
     }
-    limits(&mut roff);
+    super::limits::section(&mut roff);
+    numbers(&mut roff);
     example(&mut roff, &all);
     let folder = format!("{}/*.toml", crate::cli::CONFIG.replace(".toml", ".d"));
     let files = [(crate::cli::CONFIG, "The configuration."), (&folder, "What is added to it.")];
     super::terms(&mut roff, "FILES", files);
     super::see_also(&mut roff, &[("phzd", "8")]);
-    // man(1) looks at the first line for what has to be run first: tbl, for the limits.
+    // man(1) looks at the first line for what has to be run first: tbl, for the numbers.
     format!("'\\\" t\n{}", roff.render())
 }
 
@@ -65,9 +70,9 @@ fn bounds(limit: &Limit) -> String {
     format!("Default: {}; from {} to {}.", limit.default, limit.least, limit.most)
 }
 
-/// Every limit, with why it is where it is.
-fn limits(roff: &mut Roff) {
-    roff.control("SH", ["LIMITS"]).text([roman(
+/// Every number, with why its bounds are where they are.
+fn numbers(roff: &mut Roff) {
+    roff.control("SH", ["NUMBERS"]).text([roman(
         "Every number, with its default, its bounds, and why they are where they are. zone.ttl is the ttl of a record.",
     )]);
     roff.control("PP", []).control("TS", []);

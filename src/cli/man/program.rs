@@ -32,6 +32,9 @@ const FILES: &[(&str, &str)] = &[
 /// What phzd reads of the environment beside options that have a variable.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "What is logged, as warn or phzd=debug."),
+    ("NOTIFY_SOCKET", "The service manager, who is told that phzd is ready, reloads, and lives (sd_notify(3))."),
+    ("LISTEN_FDS, LISTEN_FDNAMES", "Sockets that are given (sd_listen_fds(3)): each must be one of server.listen."),
+    ("JOURNAL_STREAM", "Where standard error is the journal, what is logged has fields there, as PHZD_ADDRESS."),
     ("SSL_CERT_FILE", "A file of the certificate authorities that are trusted, in place of the system's."),
 ];
 

@@ -33,6 +33,11 @@ pub fn queries(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.histograms("phzd_forwarded_reply_seconds", help, |family| family.times(&[], &seen.forwards))?;
     let totals = &seen.totals;
     page.counter("phzd_truncated_replies", "Replies cut short to what the client takes", totals.truncated)?;
+    let help = "Queries over limits.queries-per-second that were told to come over TCP";
+    page.counter("phzd_limited_truncated_replies", help, totals.slipped)?;
+    let help = "Replies truncated because their client may have been forged (limits.amplification-kb-per-second)";
+    page.counter("phzd_amplification_truncated_replies", help, totals.unamplified)?;
+    page.counter("phzd_endless_chains", "Queries whose CNAMEs led on and on, or round", totals.endless_chains)?;
     page.counter("phzd_unsent_replies", "Replies that the kernel would not send", totals.unsent)?;
     page.counter("phzd_panics", "Queries lost to a mistake in phzd: please report it", totals.panics)?;
     page.counter("phzd_query_log_dropped", "Lines of the query log that were lost", totals.log_dropped)
@@ -52,7 +57,7 @@ pub fn forwarding(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.gauge("phzd_cache_size_limit_bytes", "The most of that (cache.size-mb)", cache.limit_bytes as f64)?;
     page.gauge("phzd_waiting_queries", "Queries that wait for a resolver", forwarding.waiting as f64)?;
     page.gauge("phzd_waiting_queries_limit", "How many may", forwarding.waiting_limit as f64)?;
-    let help = "How many of one client may";
+    let help = "How many of one client may (limits.forwards-per-client)";
     page.gauge("phzd_waiting_queries_client_limit", help, forwarding.waiting_limit_of_one_client as f64)?;
     let help = "Queries told SERVFAIL at once because the forwarder took no more";
     page.counter("phzd_overloaded_queries", help, totals.overloaded)?;
@@ -65,6 +70,8 @@ pub fn forwarding(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
     page.counter("phzd_renewals", help, forwarding.renewals)?;
     let help = "Questions moved to TCP because their answers looked forged";
     page.counter("phzd_suspected_forgeries", help, forwarding.forgeries)?;
+    let help = "Questions that could not be asked over TCP, TLS or HTTPS because too many were";
+    page.counter("phzd_refused_streams", help, forwarding.refused_streams)?;
     let help = "Questions that had to wait because the packet budget was used up";
     page.counter("phzd_budget_delayed_questions", help, forwarding.queued)?;
     if let Some(budget) = &forwarding.budget {
@@ -151,12 +158,12 @@ pub fn endpoints(page: &mut Page<'_>, seen: &Observation) -> fmt::Result {
 pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Result {
     let help = "Datagrams that the kernel dropped before phzd took them";
     page.counters("phzd_receive_drops", help, |family| {
-        desk.drops
-            .count()
+        desk.listening
+            .drops()
             .into_iter()
             .try_for_each(|(address, drops)| family.sample(&[("listen", &address.to_string())], drops))
     })?;
-    let (totals, settings) = (&seen.totals, &desk.settings);
+    let (totals, settings) = (&seen.totals, desk.listening.settings());
     page.gauge("phzd_receive_buffer_limit_bytes", "server.receive-buffer-kb", settings.receive_buffer as f64)?;
     let open = totals.tcp_connections.saturating_sub(totals.tcp_ended);
     page.gauge("phzd_tcp_connections", "TCP connections of clients", open as f64)?;
@@ -164,8 +171,16 @@ pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Resul
     let help = "server.tcp-connections-per-client";
     page.gauge("phzd_tcp_connections_client_limit", help, settings.tcp_connections_per_client as f64)?;
     page.counter("phzd_tcp_accepted_connections", "TCP connections accepted", totals.tcp_connections)?;
-    let help = "TCP connections closed at once because a limit was reached";
-    page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)
+    let help = "TCP connections closed at once because a limit was reached and all others were in use";
+    page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)?;
+    let help = "TCP connections closed, the longest idle of the client with most, because a limit was reached";
+    page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)?;
+    let help = "TCP connections closed because they were idle, or slow with a message (server.tcp-idle-seconds)";
+    page.counter("phzd_tcp_expired_connections", help, totals.tcp_expired)?;
+    let help = "Times that a TCP connection was not read on because too many of its queries waited";
+    page.counter("phzd_tcp_full_connections", help, totals.tcp_full)?;
+    let help = "Connections to server.http and server.control closed at once because there were too many";
+    page.counter("phzd_operator_refused_connections", help, desk.turned_away.value())
 }
 
 /// The daemon.

@@ -339,7 +339,8 @@ proptest! {
                 Step::Forget { key } => {
                     cache.forget(|name| *name == asked(key).name);
                     prop_assert!(cache.get(&route, asked(key).as_asked(), now).is_none());
-                    (model.answers.remove(&key), model.failures.remove(&key));
+                    model.answers.remove(&key);
+                    model.failures.remove(&key);
                 }
                 Step::Wait { millis } => now += Duration::from_millis(millis),
                 Step::Resize { kilobytes } => {

@@ -6,15 +6,17 @@ use std::time::Instant;
 use super::super::Route;
 use super::super::cache::Hit;
 use super::super::flight::{Flown, Waiter, servfail};
-use super::super::line::{Prefix, Seat};
-use super::{Ask, Forwarder, MAX_FLIGHTS, MAX_WAITING, MAX_WAITING_OF_ONE};
+use super::super::line::Seat;
+use super::{Ask, Forwarder, MAX_FLIGHTS, MAX_WAITING};
+use crate::limits::Prefix;
 use crate::wire::answer::ExtendedError;
 
 impl<W> Forwarder<W> {
     /// If there are too many, of this client or in all, one who waits is told so: of the client who has the most, the one
     /// who waits longest.
     pub(super) fn make_seats(&mut self, client: Prefix) {
-        let (whose, why) = if self.line.seats_of(client) > MAX_WAITING_OF_ONE {
+        let own = self.upstream.forwards_per_client();
+        let (whose, why) = if !client.is_loopback() && self.line.seats_of(client) > own {
             (Some(client), "too many queries of this client are waiting")
         } else if self.line.len() > MAX_WAITING {
             (self.line.largest(), "too many queries are waiting")
@@ -111,7 +113,7 @@ impl<W> Forwarder<W> {
         let question = flight.question.clone();
         for Waiter { deadline, seat, who } in std::mem::take(&mut flight.waiters) {
             self.line.leave(seat);
-            let (question, route, client) = (question.clone(), Arc::clone(to), seat.client());
+            let (question, route, client) = (question.clone(), Arc::clone(to), seat.client().address());
             self.ask(Ask { question, route, deadline, client, waiter: who }, now);
         }
     }

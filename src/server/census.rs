@@ -1,0 +1,253 @@
+//! Whose TCP connections there are, and which is closed where there are too many.
+//!
+//! Apart from the connections, which only tell how they are. RFC 7766 section 6.2.3 has a server close idle connections
+//! when it is short of them: here it is the longest idle one of the client that has the most, so that whoever takes all
+//! places makes room for whoever comes.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Limits;
+use crate::limits::Prefix;
+use crate::seats::Seats;
+
+/// The connections that there are.
+#[derive(Debug)]
+pub struct Census {
+    taken: Mutex<Taken>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Taken {
+    seats: Seats<Prefix, Arc<Presence>>,
+    limits: Limits,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Presence {
+    /// When it last had a reply, or began, in milliseconds of the census.
+    active: AtomicU64,
+    /// Queries of it that wait for a resolver.
+    waiting: AtomicUsize,
+    /// Its place is another's now.
+    left: Notify,
+}
+
+impl Presence {
+    /// The lowest is the first to go: who waits for nothing, and of those who has for longest.
+    fn merit(&self) -> (bool, u64) {
+        (self.waiting.load(Relaxed) > 0, self.active.load(Relaxed))
+    }
+}
+
+/// What became of a connection that wants a place.
+#[derive(Debug)]
+pub enum Entry {
+    /// It has one.
+    Seated(Seat),
+    /// It has one that was another's, which is closed.
+    Instead(Seat),
+    /// There is none: all of its client's connections are in use.
+    Refused,
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    census: Arc<Census>,
+    client: Prefix,
+    number: u64,
+    presence: Arc<Presence>,
+}
+
+impl Census {
+    /// Nobody is there yet.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        let taken = Mutex::new(Taken { seats: Seats::default(), limits });
+        Self { taken, began: Instant::now() }.into()
+    }
+
+    /// From now on there may be so many.
+    pub fn limit(&self, limits: Limits) {
+        self.taken().limits = limits;
+    }
+
+    /// What is allowed now.
+    pub fn limits(&self) -> Limits {
+        self.taken().limits
+    }
+
+    /// A place for one more connection of `client`. Programs on this host share one address, so theirs are bounded by the
+    /// cap on all alone.
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Entry {
+        let presence = Arc::new(Presence::default());
+        presence.active.store(self.now(), Relaxed);
+        let mut taken = self.taken();
+        let Taken { seats, limits } = &mut *taken;
+        let client = limits.prefixes.of(client);
+        let of_one = !client.is_loopback() && seats.len_of(client) >= limits.tcp_connections_per_client;
+        let from = if of_one {
+            Some(client)
+        } else if seats.len() >= limits.tcp_connections {
+            seats.largest()
+        } else {
+            None
+        };
+        // Nobody makes room for one who has more: else who has the most would be served at the others' cost.
+        let equal = |from| from != client && seats.len_of(from) > seats.len_of(client);
+        if let Some(from) = from
+            && !vacate(seats, from, equal(from))
+        {
+            return Entry::Refused;
+        }
+        let number = seats.sit(client, Arc::clone(&presence));
+        let seat = Seat { census: Arc::clone(self), client, number, presence };
+        if from.is_some() { Entry::Instead(seat) } else { Entry::Seated(seat) }
+    }
+
+    /// Closes the longest idle connection of the client that has the most; whether there was one.
+    pub fn make_room(&self) -> bool {
+        let mut taken = self.taken();
+        let largest = taken.seats.largest();
+        largest.is_some_and(|client| vacate(&mut taken.seats, client, true))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The lock, also after a panic of another holder: every change made under it is complete at each step.
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the longest idle connection of `client` closed; one that waits for a resolver only if `in_use` may go too.
+fn vacate(seats: &mut Seats<Prefix, Arc<Presence>>, client: Prefix, in_use: bool) -> bool {
+    let first = seats.of(client).min_by_key(|(_, presence)| presence.merit());
+    let Some((number, presence)) = first.filter(|(_, presence)| in_use || !presence.merit().0) else { return false };
+    presence.left.notify_one();
+    seats.leave(client, number);
+    true
+}
+
+impl Seat {
+    /// The connection had a reply.
+    pub fn active(&self) {
+        self.presence.active.store(self.census.now(), Relaxed);
+    }
+
+    /// So many of its queries wait for a resolver.
+    pub fn waiting(&self, queries: usize) {
+        self.presence.waiting.store(queries, Relaxed);
+    }
+
+    /// Done when the place is another's.
+    pub async fn lost(&self) {
+        self.presence.left.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.census.taken().seats.leave(self.client, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::Prefixes;
+
+    fn census(all: usize, per_client: usize) -> Arc<Census> {
+        Census::new(Limits {
+            udp_threads: 1,
+            pin_threads: false,
+            busy_poll: Duration::ZERO,
+            tcp_connections: all,
+            tcp_connections_per_client: per_client,
+            tcp_idle: Duration::from_secs(10),
+            prefixes: Prefixes::new(32, 56),
+        })
+    }
+
+    fn client(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn seated(entry: Entry) -> Seat {
+        match entry {
+            Entry::Seated(seat) | Entry::Instead(seat) => seat,
+            Entry::Refused => panic!("refused"),
+        }
+    }
+
+    /// Whether its place is another's.
+    fn is_lost(seat: &Seat) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(Duration::ZERO, seat.lost()).await.is_ok() })
+    }
+
+    #[test]
+    fn whoever_has_most_makes_room_with_what_was_idle_longest() {
+        let census = census(4, 4);
+        let of_one: Vec<_> = (0..3).map(|_| seated(census.enter(client(1)))).collect();
+        let other = seated(census.enter(client(2)));
+        of_one[0].presence.active.store(9, Relaxed);
+        let Entry::Instead(third) = census.enter(client(3)) else { panic!("there was room") };
+        assert_eq!([0, 1, 2].map(|nth| is_lost(&of_one[nth])), [false, true, false]);
+        assert!(!is_lost(&other) && !is_lost(&third));
+        assert_eq!(census.taken().seats.len(), 4);
+        drop(of_one);
+        assert_eq!(census.taken().seats.len(), 2, "a place is given back once");
+        assert!(matches!(census.enter(client(1)), Entry::Seated(_)));
+    }
+
+    #[test]
+    fn a_client_at_its_cap_loses_its_own_longest_idle_one() {
+        let census = census(100, 2);
+        let (first, second) = (seated(census.enter(client(1))), seated(census.enter(client(1))));
+        first.waiting(1);
+        let Entry::Instead(third) = census.enter(client(1)) else { panic!("beyond the cap") };
+        assert!(is_lost(&second) && !is_lost(&first));
+        third.waiting(1);
+        assert!(matches!(census.enter(client(1)), Entry::Refused), "both are in use");
+        assert!(matches!(census.enter(client(2)), Entry::Seated(_)));
+    }
+
+    #[test]
+    fn what_is_in_use_goes_only_where_another_client_has_fewer() {
+        let census = census(2, 2);
+        let seats = [seated(census.enter(client(1))), seated(census.enter(client(1)))];
+        seats.iter().for_each(|seat| seat.waiting(1));
+        let Entry::Instead(other) = census.enter(client(2)) else { panic!("there was room") };
+        assert!(is_lost(&seats[0]));
+        other.waiting(1);
+        assert!(matches!(census.enter(client(3)), Entry::Instead(_)), "who has none is let in");
+    }
+
+    #[test]
+    fn programs_of_this_host_share_an_address() {
+        let census = census(4, 1);
+        let local: Vec<_> = (0..4).map(|_| census.enter(IpAddr::from([127, 0, 0, 1]))).collect();
+        assert!(local.iter().all(|entry| matches!(entry, Entry::Seated(_))));
+        assert!(matches!(census.enter(client(1)), Entry::Instead(_)));
+    }
+
+    #[test]
+    fn room_is_made_where_files_are_short() {
+        let census = census(4, 4);
+        assert!(!census.make_room());
+        let seat = seated(census.enter(client(1)));
+        assert!(census.make_room() && is_lost(&seat));
+        assert!(!census.make_room());
+    }
+}
