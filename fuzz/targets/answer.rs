@@ -210,7 +210,9 @@ impl Scene {
                 }
                 None => {
                     let zone = decides(client.ip(), &owner(record)) != Decides::Resolvers;
-                    assert!(zone, "{client} is told {record}, which nobody said");
+                    // A name that is a pointer into a TTL becomes another as that counts down: nonsense both.
+                    let nonsense = record.to_string().contains('\\');
+                    assert!(zone || nonsense, "{client} is told {record}, which nobody said");
                 }
             }
         }
