@@ -343,8 +343,8 @@ impl Hall<'_> {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
                 Decision::Route(route) => match told.take() {
-                    Some(hit) => self.forwarded(asking, &chain, hit, out),
-                    None => self.routed(asking, &chain, route, now, out),
+                    Some(hit) => self.forwarded(asking, &mut chain, hit, out),
+                    None => self.routed(asking, &mut chain, route, now, out),
                 },
             };
             match step {
@@ -404,7 +404,7 @@ impl Hall<'_> {
     }
 
     /// What resolvers have said or must be asked.
-    fn routed(&self, asking: &Asking<'_>, chain: &Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
+    fn routed(&self, asking: &Asking<'_>, chain: &mut Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
         let query = asking.query;
         // A resolver recurses or says no: there is no zone here to be asked without recursion.
         if !query.recursion_desired() {
@@ -431,7 +431,7 @@ impl Hall<'_> {
     }
 
     /// What a resolver said, now or some time ago; its CNAMEs up to the first that enters a zone, where one does.
-    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
+    fn forwarded(&self, asking: &Asking<'_>, chain: &mut Chain, hit: &Hit, out: &mut [u8]) -> Step {
         let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
             let decision = self.policy.decide(alias.target.as_ref(), asking.who, &self.endpoints);
@@ -439,6 +439,7 @@ impl Hall<'_> {
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {
             Some(entrance) => {
+                chain.stale |= hit.stale;
                 let aged = |alias: &Alias| Alias { ttl: place.shown(alias.ttl), ..alias.clone() };
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
@@ -459,7 +460,7 @@ impl Hall<'_> {
         if chain.is_empty() || failed {
             return self.write(asking.query, asking.account, answer, place, out);
         }
-        let whole = Answer::spliced(asking.query.name(), &chain.links, answer, place);
+        let whole = Answer::spliced(asking.query.name(), (chain.links.as_slice(), chain.stale), answer, place);
         self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
