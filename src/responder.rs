@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use account::Account;
 use chain::Chain;
-use own::{endless, looping, overloaded, prohibited, too_long};
+use own::{endless, looping, overloaded, prohibited, too_long, unreadable};
 
 use crate::client::Client;
 use crate::endpoint::Present;
@@ -25,7 +25,7 @@ use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
-use crate::wire::query::{Decoded, Folded, Query, Transport, decode, decode_aside, error_header, rcode};
+use crate::wire::query::{Decoded, Folded, Query, Transport, decode, decode_aside, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
 
@@ -490,12 +490,4 @@ impl Hall<'_> {
         account.met(if answer.rcode() == rcode::REFUSED { Fate::Refused } else { Fate::Malformed });
         self.write(query, account, answer, Placement::FRESH, out)
     }
-}
-
-/// Writes a reply to a packet that is no query one could read.
-fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Written {
-    account.met(Fate::Malformed);
-    let written = NonZeroUsize::new(error_header(packet, code, out))?;
-    account.code.set(Some(code));
-    Some(written)
 }
