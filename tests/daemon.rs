@@ -514,7 +514,7 @@ fn a_receive_buffer_that_the_kernel_refuses_is_told() {
     let mut command = program.command();
     command.arg("run").arg("--config").arg(folder.path().join("phzd.toml"));
     let daemon = Daemon::spawn(command, folder);
-    daemon.await_log("the kernel gave a smaller receive buffer: raise net.core.rmem_max");
+    daemon.await_log("kB of 1000000: raise net.core.rmem_max, or lower server.receive-buffer-kb");
     assert!(daemon.log().contains("wanted_kb=1000000"), "{}", daemon.log());
     assert_eq!(daemon.ask("x.example").addresses, [GOOD]);
 }

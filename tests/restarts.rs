@@ -84,7 +84,7 @@ fn a_restart_during_an_outage_still_answers() {
     thread::sleep(Duration::from_secs(SHORT.into()));
 
     let daemon = start(standin.address, Some(state.path()));
-    daemon.await_log("the cache is back answers=2 ");
+    daemon.await_log("the cache is back: 2 answers");
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     let reply = daemon.ask("long.example");
     assert_eq!((&*reply.addresses, &*reply.errors), (&[GOOD][..], &[][..]), "its time is not over");
@@ -130,7 +130,7 @@ fn damage_costs_the_answer_it_is_in() {
     dead.store(true, Ordering::Relaxed);
 
     let daemon = start(standin.address, Some(state.path()));
-    daemon.await_log("the cache is back answers=2 ");
+    daemon.await_log("the cache is back: 2 answers");
     daemon.await_log("damaged: what stood there is left out places=1 ");
     assert_eq!(daemon.log().matches("WARN").count(), 1, "{}", daemon.log());
     assert_eq!(["a.example", "c.example"].map(|name| daemon.ask(name).addresses), [[GOOD], [GOOD]]);
@@ -153,7 +153,7 @@ fn a_file_that_is_no_cache_is_said_once_and_replaced() {
         assert_eq!(daemon.ask("a.example").addresses, [GOOD]);
         stop(daemon);
         let daemon = start(standin.address, Some(state.path()));
-        daemon.await_log("the cache is back answers=1 ");
+        daemon.await_log("the cache is back: 1 answers");
         assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     }
 }
@@ -164,7 +164,7 @@ fn what_other_resolvers_said_is_not_answered() {
     let state = left_behind(standin.address, &["a.example", "b.example"]);
     let other = Standin::good();
     let daemon = start(other.address, Some(state.path()));
-    daemon.await_log("the cache is back answers=0 ");
+    daemon.await_log("the cache is back: 0 answers");
     daemon.await_log("left out: the configuration no longer has the resolvers that said so answers=2 ");
     assert_eq!(daemon.ask("a.example").addresses, [GOOD]);
     assert!(!other.asked().is_empty());
