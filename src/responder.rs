@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use account::Account;
 use chain::Chain;
-use own::{endless, looping, overloaded, prohibited, too_long};
+use own::{endless, looping, overloaded, prohibited, too_long, unreadable};
 
 use crate::client::Client;
 use crate::endpoint::Present;
@@ -25,7 +25,7 @@ use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
-use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
+use crate::wire::query::{Decoded, Folded, Query, Transport, decode, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
 
@@ -343,8 +343,8 @@ impl Hall<'_> {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
                 Decision::Route(route) => match told.take() {
-                    Some(hit) => self.forwarded(asking, &chain, hit, out),
-                    None => self.routed(asking, &chain, route, now, out),
+                    Some(hit) => self.forwarded(asking, &mut chain, hit, out),
+                    None => self.routed(asking, &mut chain, route, now, out),
                 },
             };
             match step {
@@ -404,7 +404,7 @@ impl Hall<'_> {
     }
 
     /// What resolvers have said or must be asked.
-    fn routed(&self, asking: &Asking<'_>, chain: &Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
+    fn routed(&self, asking: &Asking<'_>, chain: &mut Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
         let query = asking.query;
         // A resolver recurses or says no: there is no zone here to be asked without recursion.
         if !query.recursion_desired() {
@@ -431,7 +431,7 @@ impl Hall<'_> {
     }
 
     /// What a resolver said, now or some time ago; its CNAMEs up to the first that enters a zone, where one does.
-    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
+    fn forwarded(&self, asking: &Asking<'_>, chain: &mut Chain, hit: &Hit, out: &mut [u8]) -> Step {
         let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
             let decision = self.policy.decide(alias.target.as_ref(), asking.who, &self.endpoints);
@@ -439,6 +439,7 @@ impl Hall<'_> {
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {
             Some(entrance) => {
+                chain.stale |= hit.stale;
                 let aged = |alias: &Alias| Alias { ttl: place.shown(alias.ttl), ..alias.clone() };
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
@@ -460,7 +461,7 @@ impl Hall<'_> {
         if chain.is_empty() || failed {
             return self.write(asking.query, asking.account, answer, place, out);
         }
-        let whole = Answer::spliced(asking.query.name(), &chain.links, answer, place);
+        let whole = Answer::spliced(asking.query.name(), (chain.links.as_slice(), chain.stale), answer, place);
         self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
@@ -489,12 +490,4 @@ impl Hall<'_> {
         account.met(if answer.rcode() == rcode::REFUSED { Fate::Refused } else { Fate::Malformed });
         self.write(query, account, answer, Placement::FRESH, out)
     }
-}
-
-/// Writes a reply to a packet that is no query one could read.
-fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Written {
-    account.met(Fate::Malformed);
-    let written = NonZeroUsize::new(error_header(packet, code, out))?;
-    account.code.set(Some(code));
-    Some(written)
 }

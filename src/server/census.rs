@@ -15,6 +15,11 @@ use super::Limits;
 use crate::limits::Prefix;
 use crate::seats::Seats;
 
+/// Where files are short, one connection of so many makes room, ...
+const ROOM: usize = 16;
+/// ... and no more than so many at once, while others wait for the lock.
+const MOST_AT_ONCE: usize = 64;
+
 /// The connections that there are.
 #[derive(Debug)]
 pub struct Census {
@@ -26,6 +31,8 @@ pub struct Census {
 struct Taken {
     seats: Seats<Prefix, Arc<Presence>>,
     limits: Limits,
+    /// Connections whose places are others' now, and which have not ended yet.
+    leaving: usize,
 }
 
 /// What is known of a connection.
@@ -69,7 +76,7 @@ pub struct Seat {
 impl Census {
     /// Nobody is there yet.
     pub fn new(limits: Limits) -> Arc<Self> {
-        let taken = Mutex::new(Taken { seats: Seats::default(), limits });
+        let taken = Mutex::new(Taken { seats: Seats::default(), limits, leaving: 0 });
         Self { taken, began: Instant::now() }.into()
     }
 
@@ -89,7 +96,7 @@ impl Census {
         let presence = Arc::new(Presence::default());
         presence.active.store(self.now(), Relaxed);
         let mut taken = self.taken();
-        let Taken { seats, limits } = &mut *taken;
+        let Taken { seats, limits, .. } = &*taken;
         let client = limits.prefixes.of(client);
         let of_one = !client.is_loopback() && seats.len_of(client) >= limits.tcp_connections_per_client;
         let from = if of_one {
@@ -100,22 +107,29 @@ impl Census {
             None
         };
         // Nobody makes room for one who has more: else who has the most would be served at the others' cost.
-        let equal = |from| from != client && seats.len_of(from) > seats.len_of(client);
+        let has_more = from.is_some_and(|from| from != client && seats.len_of(from) > seats.len_of(client));
         if let Some(from) = from
-            && !vacate(seats, from, equal(from))
+            && !taken.vacate(from, has_more)
         {
             return Entry::Refused;
         }
-        let number = seats.sit(client, Arc::clone(&presence));
+        let number = taken.seats.sit(client, Arc::clone(&presence));
         let seat = Seat { census: Arc::clone(self), client, number, presence };
         if from.is_some() { Entry::Instead(seat) } else { Entry::Seated(seat) }
     }
 
-    /// Closes the longest idle connection of the client that has the most; whether there was one.
-    pub fn make_room(&self) -> bool {
+    /// Closes one connection in sixteen, each the longest idle of the client that has the most then, unless some are about
+    /// to end; returns how many were closed, and none if nobody leaves. With a single one, all who come would wait for the
+    /// next: whoever takes all files has many more waiting to come in.
+    pub fn make_room(&self) -> Option<usize> {
         let mut taken = self.taken();
-        let largest = taken.seats.largest();
-        largest.is_some_and(|client| vacate(&mut taken.seats, client, true))
+        let wanted = (taken.seats.len() / ROOM).clamp(1, MOST_AT_ONCE);
+        let before = taken.leaving;
+        while taken.leaving < wanted
+            && let Some(client) = taken.seats.largest()
+            && taken.vacate(client, true)
+        {}
+        (taken.leaving > 0).then(|| taken.leaving - before)
     }
 
     fn now(&self) -> u64 {
@@ -128,13 +142,21 @@ impl Census {
     }
 }
 
-/// Has the longest idle connection of `client` closed; one that waits for a resolver only if `in_use` may go too.
-fn vacate(seats: &mut Seats<Prefix, Arc<Presence>>, client: Prefix, in_use: bool) -> bool {
-    let first = seats.of(client).min_by_key(|(_, presence)| presence.merit());
-    let Some((number, presence)) = first.filter(|(_, presence)| in_use || !presence.merit().0) else { return false };
-    presence.left.notify_one();
-    seats.leave(client, number);
-    true
+impl Taken {
+    /// Has the longest idle connection of `client` closed; one that waits for a resolver only if `in_use` may go too.
+    fn vacate(&mut self, client: Prefix, in_use: bool) -> bool {
+        let first = self.seats.of(client).min_by_key(|(_, presence)| presence.merit());
+        let first = first.filter(|(_, presence)| in_use || !presence.merit().0);
+        let Some(number) = first.map(|(number, presence)| {
+            presence.left.notify_one();
+            number
+        }) else {
+            return false;
+        };
+        self.seats.leave(client, number);
+        self.leaving += 1;
+        true
+    }
 }
 
 impl Seat {
@@ -156,7 +178,10 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.census.taken().seats.leave(self.client, self.number);
+        let mut taken = self.census.taken();
+        if taken.seats.leave(self.client, self.number).is_none() {
+            taken.leaving -= 1;
+        }
     }
 }
 
@@ -245,9 +270,26 @@ mod tests {
     #[test]
     fn room_is_made_where_files_are_short() {
         let census = census(4, 4);
-        assert!(!census.make_room());
+        assert_eq!(census.make_room(), None);
         let seat = seated(census.enter(client(1)));
-        assert!(census.make_room() && is_lost(&seat));
-        assert!(!census.make_room());
+        assert_eq!(census.make_room(), Some(1));
+        assert!(is_lost(&seat));
+        drop(seat);
+        assert_eq!(census.make_room(), None);
+    }
+
+    #[test]
+    fn where_files_are_short_many_make_room_at_once_and_not_whoever_has_one() {
+        let census = census(1000, 1000);
+        let honest = seated(census.enter(client(1)));
+        let crowd: Vec<Seat> = (0..99).map(|number| seated(census.enter(client(2 + number % 3)))).collect();
+        assert!(census.make_room().is_some());
+        assert_eq!(crowd.iter().filter(|seat| is_lost(seat)).count(), 6, "one in sixteen of a hundred");
+        assert!(!is_lost(&honest));
+        assert!(census.make_room().is_some());
+        assert_eq!(census.taken().seats.len(), 94, "those that are about to end are waited for");
+        drop(crowd);
+        let taken = census.taken();
+        assert_eq!((taken.seats.len(), taken.leaving), (1, 0));
     }
 }

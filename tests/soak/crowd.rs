@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -38,6 +39,8 @@ pub struct Load {
 /// Clients, each a socket of its own.
 pub struct Crowd<'a> {
     callers: Vec<Caller>,
+    /// Where each kind's are among them.
+    places: HashMap<Who, Range<usize>>,
     load: Load,
     sky: &'a Sky,
     dice: Dice,
@@ -68,11 +71,15 @@ impl<'a> Crowd<'a> {
             setsockopt(&socket, sockopt::SndBuf, &ROOM)?;
             Ok(Caller { who, socket, next: 0, awaited: HashMap::new(), sent: VecDeque::new() })
         };
-        let callers = addresses.map(caller).collect::<io::Result<_>>()?;
+        let callers = addresses.map(caller).collect::<io::Result<Vec<Caller>>>()?;
+        let mut places = HashMap::new();
+        for (place, caller) in callers.iter().enumerate() {
+            places.entry(caller.who).or_insert(place..place).end = place + 1;
+        }
         let dice = Dice::new(
             Instant::now().elapsed().as_nanos() as u64 + u64::from(load.rate) + u64::from(std::process::id()),
         );
-        Ok(Crowd { callers, load, sky, dice, over_tcp, tally: Tally::default() })
+        Ok(Crowd { callers, places, load, sky, dice, over_tcp, tally: Tally::default() })
     }
 
     /// Asks until the `end`, and waits for what is under way.
@@ -121,10 +128,8 @@ impl<'a> Crowd<'a> {
     fn send(&mut self, due: Instant) -> io::Result<()> {
         let (who, what) = self.load.mix.draw(&mut self.dice);
         let shout = self.dice.one_in(8);
-        // Whoever is alone in its kind is found at once; of the others a place is drawn.
-        let start = self.dice.below(self.callers.len() as u32) as usize;
-        let (before, after) = self.callers.split_at_mut(start);
-        let Some(caller) = after.iter_mut().chain(before).find(|caller| caller.who == who) else { return Ok(()) };
+        let Some(places) = self.places.get(&who) else { return Ok(()) };
+        let caller = &mut self.callers[places.start + self.dice.below(places.len() as u32) as usize];
         caller.next = caller.next.wrapping_add(1);
         let asked = Asked::new(who, what, caller.next, shout, due);
         match caller.socket.send(&asked.packet) {

@@ -27,12 +27,16 @@ const MEMORY: f64 = 4.0;
 /// The same of open descriptors: those to resolvers come and go.
 const DESCRIPTORS: f64 = 24.0;
 
+/// How long the cache is filled.
+const WARM: Duration = Duration::from_secs(10);
+
 pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
     let lab = Lab::new()?;
     let resolver = resolver_of(&lab)?;
     let wish = Wish { udp_threads: 2, ..Wish::default() };
     let phzd = Phzd::start(&lab, &wish, None)?;
     let (sky, end) = (Sky::clear(), AtomicBool::new(false));
+    warm(&lab, &sky, arguments.rate / 5)?;
     let account = Account::open(&lab, &phzd)?;
     let weather = Weather { lab: &lab, phzd: &phzd, sky: &sky, wish, end: &end };
     let load = Load { target: SERVED_AT, mix: Mix::All, rate: arguments.rate };
@@ -94,6 +98,18 @@ pub fn row(arguments: &Arguments) -> Outcome<Vec<Measure>> {
         Measure::new("ms, p99 of TCP that waits for nobody", tcp.per_mille(Wait::Nobody, 990), Must::Nothing),
     ]);
     Ok(measures)
+}
+
+/// Fills the cache: at first all names are new, and to ask for all of them at once is more than may be sent to resolvers.
+fn warm(lab: &Lab, sky: &Sky, rate: u32) -> Outcome<()> {
+    let (load, end) = (Load { target: SERVED_AT, mix: Mix::All, rate }, AtomicBool::new(false));
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| lab.clients.inside(|| Crowd::new(load, sky, None)?.run(&end)));
+        thread::sleep(WARM);
+        end.store(true, Ordering::Relaxed);
+        crowd.join().map_err(|_| "the first clients panicked")???;
+        Ok(())
+    })
 }
 
 /// What phzd takes of the machine.
