@@ -25,7 +25,7 @@ use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
-use crate::wire::query::{Decoded, Folded, Query, Transport, decode, decode_aside, rcode};
+use crate::wire::query::{Decoded, Folded, Query, Transport, decode, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
 
@@ -255,7 +255,7 @@ impl Hall<'_> {
         let account = Account::new(client, transport, since).at(now);
         account.met(Fate::Forwarded);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode_aside(&packet, &mut folded) else { return Outcome::Drop };
+        let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::Drop };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
         match self.judge(&query, None, &account, (chain, Some(hit)), now, out) {
             Course::Ended(written) => {
@@ -272,7 +272,7 @@ impl Hall<'_> {
     pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode_aside(&pending.packet, &mut folded) else { return 0 };
+        let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
         let account = Account::new(pending.client, pending.transport, pending.since);
         account.met(Fate::Forwarded);
         let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
@@ -448,6 +448,7 @@ impl Hall<'_> {
         }
     }
 
+    /// Writes that the chain of CNAMEs has no end.
     fn endless(&self, asking: &Asking<'_>, out: &mut [u8]) -> Written {
         self.counts.endless_chains.add(1);
         self.write(asking.query, asking.account, endless(), Placement::FRESH, out)
@@ -464,7 +465,6 @@ impl Hall<'_> {
         self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
-    #[inline(always)]
     fn write(
         &self,
         query: &Query<'_>,

@@ -8,7 +8,7 @@ use super::{Account, Hall, TRUNCATED, Written};
 use crate::limits::TooMany;
 use crate::metrics::Fate;
 use crate::wire::answer::{Answer, Placement};
-use crate::wire::query::{Decoded, Folded, MIN_UDP, Query, Transport, decode_aside, rcode};
+use crate::wire::query::{Decoded, Folded, MIN_UDP, Query, Transport, decode, rcode};
 
 /// Ports from which no client asks, and where a reply could begin a conversation without end: whoever sits there replies to
 /// anything, and a packet whose source was forged would set it on us. Echo, daytime, quote of the day, character
@@ -43,7 +43,7 @@ impl Hall<'_> {
     fn too_many(&self, verdict: TooMany, packet: &[u8], account: &Account, out: &mut [u8]) -> Written {
         account.met(Fate::Limited);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode_aside(packet, &mut folded) else { return self.over(account, None, None) };
+        let Decoded::Query(query) = decode(packet, &mut folded) else { return self.over(account, None, None) };
         let who = self.policy.clients().identify(account.client.ip());
         who.into_iter().for_each(|who| account.subnet.set(self.policy.counted_under(who)));
         // Whoever may not ask would come over TCP in vain.
