@@ -20,6 +20,8 @@ use super::player::{Late, Manner, Otherwise, played_on};
 const LONGEST: Duration = Duration::from_secs(2);
 /// Queries that one step may send.
 const MOST_QUERIES: usize = 500;
+/// The port of name servers.
+const DOMAIN: u16 = 53;
 /// Waits are so much longer than written: what becomes due at their end has been done when they are over.
 const MARGIN: Duration = Duration::from_millis(4);
 /// When a scenario begins after the start: at once, or when nothing is known of the resolvers any more, as on the core.
@@ -109,6 +111,9 @@ fn cannot_be_played(step: &Step, time: &mut Duration) -> Option<&'static str> {
         Step { times: Some(times), .. } if *times > MOST_QUERIES => Some("more queries are sent than are worth it"),
         Step { from: Some(from), .. } if address(from, 1).is_ok_and(is_mapped) => {
             Some("an IPv4 client is seen by IPv6 sockets that somebody else has opened only")
+        }
+        Step { from: Some(from), .. } if address(from, 1).is_ok_and(|client| client.port() == DOMAIN) => {
+            Some("resolvers have port 53 of every address there")
         }
         _ => None,
     }
