@@ -114,9 +114,10 @@ lab:      ## the case on real hosts, as a transcript to read; needs root
 
 boot: package machine ## the packages on a machine with a real systemd, as a transcript to read; needs root
 	@if [ "$$(id -u)" != 0 ]; then echo 'make boot: containers with a systemd of their own need root'; exit 1; fi
-	begin=$$SECONDS
-	cargo test --test boot -- --nocapture --test-threads=1 $(BOOT)
-	echo "make boot: $$((SECONDS - begin)) s on the machine"
+	begin=$$SECONDS transcript="$${CARGO_TARGET_DIR:-target}/boot.txt"
+	cargo test --test boot -- --nocapture --test-threads=1 $(BOOT) | tee "$$transcript"
+	echo "make boot: all of it once more in figures, after $$((SECONDS - begin)) s"
+	sed -nE 's/^test ([^ ]+) \.\.\. ( +=.*)?.*/\1\n\2/p; /^  = /p' "$$transcript" | grep .
 
 # What the machine begins as: Debian 12 has the systemd of Amazon Linux 2023, 252. Made once; to have it made anew, remove it.
 machine:

@@ -16,7 +16,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::config;
-use account::{Accounts, SECOND, Tick};
+pub use account::Tick;
+use account::{Accounts, SECOND};
 pub use prefix::{Prefix, Prefixes};
 use shown::Shown;
 
@@ -56,6 +57,13 @@ pub enum TooMany {
     Truncate,
 }
 
+/// The moment that a thread was last told: all queries of a batch have the same, and it is worked out once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock {
+    at: Option<Instant>,
+    tick: Tick,
+}
+
 /// What clients have taken of late.
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -69,18 +77,26 @@ pub struct Limits {
 impl Limits {
     /// A client's query came as a datagram: whether that is one too many, and if so, what becomes of it.
     #[inline]
-    pub fn query(&self, terms: &Terms, client: IpAddr, now: Instant) -> Option<TooMany> {
-        let cost = terms.query?;
+    pub fn query(&self, terms: &Terms, client: IpAddr, now: Instant, clock: &mut Clock) -> Option<TooMany> {
         let prefix = terms.prefixes.limited(client)?;
-        if self.queries.charge(prefix, cost, self.tick(now)) {
+        let cost = terms.query?;
+        if clock.at != Some(now) {
+            *clock = Clock { at: Some(now), tick: self.tick(now) };
+        }
+        if self.queries.charge(prefix, cost, clock.tick) {
             return None;
         }
-        Some(if self.queries.slips(prefix, terms.slip) { TooMany::Truncate } else { TooMany::Drop })
+        Some(self.too_many(terms, prefix))
+    }
+
+    #[cold]
+    fn too_many(&self, terms: &Terms, prefix: Prefix) -> TooMany {
+        if self.queries.slips(prefix, terms.slip) { TooMany::Truncate } else { TooMany::Drop }
     }
 
     /// A client's query came over a connection: its address is no forged one.
     #[inline]
-    pub fn has_shown(&self, terms: &Terms, client: IpAddr, now: Instant) {
+    pub fn came_over_tcp(&self, terms: &Terms, client: IpAddr, now: Instant) {
         if terms.amplification.is_some() {
             self.shown.add(client, self.seconds(now));
         }
@@ -101,6 +117,7 @@ impl Limits {
         self.shown.has(client, self.seconds(now)) || self.amplification.charge(prefix, cost, self.tick(now))
     }
 
+    #[cold]
     fn tick(&self, now: Instant) -> Tick {
         Tick::after(self.since_then(now))
     }

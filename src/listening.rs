@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use crate::daemon::CannotServe;
 use crate::systemd;
-use crate::systemd::inherited::Inherited;
+use crate::systemd::inherited::{Found, Inherited, NotServed};
 use phzd::config::{self, Config, Server as Settings};
 use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::server::drops::Drops;
-use phzd::server::sockets::{self, Opened};
+use phzd::server::sockets::{self, CannotListen};
 use phzd::server::{Limits, Listener, Server};
 
 /// Open files beside clients' connections and listening sockets. Towards resolvers, 3,000 new names a second that
@@ -47,8 +47,15 @@ struct Address {
     stated: SocketAddr,
     /// ... and where its sockets are: a port of 0 is another there.
     served: SocketAddr,
-    /// The service manager was asked to keep its sockets over a restart.
-    kept: bool,
+    /// Which of its sockets the service manager was asked to keep over a restart.
+    keep: Keep,
+}
+
+/// Sockets that are kept over a restart because phzd asks for it: not those of a socket unit, which are anyway.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    udp: bool,
+    tcp: bool,
 }
 
 /// Sockets for a listen address that nobody serves yet.
@@ -56,7 +63,7 @@ struct Address {
 pub struct Ready {
     stated: SocketAddr,
     listener: Listener,
-    kept: bool,
+    keep: Keep,
 }
 
 /// Sockets for all that `settings` say, of `inherited` where there are some at an address.
@@ -64,12 +71,18 @@ pub struct Ready {
 /// # Errors
 /// A listen address that is not to be had, a socket that was given for another.
 pub fn open(settings: &Settings, mut inherited: Inherited) -> Result<Vec<Ready>, CannotServe> {
+    let unwanted = inherited.unwanted(&settings.listen)?;
     let mut all = Vec::with_capacity(settings.listen.len());
     for &stated in &settings.listen {
-        let (listener, kept_anyway) = inherited.at(stated);
-        all.push(Ready::inherited(stated, listener, kept_anyway, settings)?);
+        let found = inherited.at(stated);
+        all.push(if found.listener.udp.is_empty() && found.listener.tcp.is_none() {
+            Ready::new(stated, unwanted.share(stated)?, settings)?
+        } else {
+            Ready::inherited(stated, found, settings)?
+        });
     }
-    inherited.none_left()?;
+    // Only now, so that nobody else has taken their port meanwhile.
+    unwanted.forget();
     Ok(all)
 }
 
@@ -92,10 +105,16 @@ impl Listening {
     /// touched. Waits for what has come to the old ones.
     ///
     /// # Errors
-    /// An address that is not to be had; then all is as before, and `swap` was not called.
+    /// An address that is not to be had, or one that goes while a socket unit has it; then all is as before, and `swap` was not
+    /// called.
     pub fn change(&self, config: &Config, swap: impl FnOnce()) -> Result<(), CannotServe> {
         let settings = &config.server;
         let before = self.now().addresses.clone();
+        let goes = |address: &&Address| !settings.listen.contains(&address.stated);
+        // The unit's socket would stay, and swallow queries; made to take none, it would take none after a restart either.
+        if let Some(address) = before.iter().filter(goes).find(|address| !(address.keep.udp && address.keep.tcp)) {
+            return Err(NotServed::at(address.served).into());
+        }
         let added = settings.listen.iter().filter(|stated| before.iter().all(|address| address.stated != **stated));
         let added: Vec<_> = added.map(|stated| self.open(*stated, settings)).collect::<Result<_, _>>()?;
         let (mut served, mut failed) = (Vec::new(), None);
@@ -108,11 +127,11 @@ impl Listening {
             return Err(error.into());
         }
         swap();
-        before.iter().filter(|address| !settings.listen.contains(&address.stated)).for_each(|address| {
+        before.iter().filter(goes).for_each(|address| {
             self.give_up(address.stated);
-            info!(address = %address.served, "no longer listening");
+            info!(address = %address.served, "no longer listening on {}", address.served);
         });
-        served.iter().for_each(|address| info!(%address, "listening"));
+        served.iter().for_each(|address| info!(%address, "listening on {address}"));
         let within = within_descriptors(settings);
         self.server.limit(limits(&within, &config.limits));
         let mut now = self.now();
@@ -125,21 +144,27 @@ impl Listening {
     /// Sockets for an address that joins others.
     fn open(&self, stated: SocketAddr, settings: &Settings) -> Result<Ready, CannotServe> {
         // 127.0.0.1 and 0.0.0.0 are in each other's way, and one may be about to go for the other.
-        let open = if self.server.share(stated)? { sockets::open_beside } else { sockets::open };
-        Ok(Ready::opened(stated, open(stated, settings.udp_threads, settings.receive_buffer)?, settings))
+        Ok(Ready::new(stated, self.server.share(stated)?, settings)?)
     }
 
     /// Begins to serve an address.
-    fn serve(&self, Ready { stated, listener, kept }: Ready) -> io::Result<()> {
+    fn serve(&self, Ready { stated, listener, keep }: Ready) -> io::Result<()> {
         let served = listener.local_addr()?;
         let mut now = self.now();
         now.drops.add(&listener);
-        if kept {
+        if keep.udp {
             listener.udp.iter().for_each(|socket| systemd::keep(served, socket.as_fd()));
+        }
+        if keep.tcp {
             listener.tcp.iter().for_each(|socket| systemd::keep(served, socket.as_fd()));
         }
-        self.server.open(listener)?;
-        now.addresses.push(Address { stated, served, kept });
+        if let Err(error) = self.server.open(listener) {
+            // A socket that is kept and not read would swallow queries.
+            systemd::forget(served);
+            now.drops.close(served);
+            return Err(error);
+        }
+        now.addresses.push(Address { stated, served, keep });
         Ok(())
     }
 
@@ -150,10 +175,8 @@ impl Listening {
             let nth = now.addresses.iter().position(|address| address.stated == stated);
             nth.map(|nth| now.addresses.remove(nth))
         };
-        let Some(Address { served, kept, .. }) = gone else { return };
-        if kept {
-            systemd::forget(served);
-        }
+        let Some(Address { served, .. }) = gone else { return };
+        systemd::forget(served);
         self.now().drops.close(served);
         self.server.close(served);
     }
@@ -199,40 +222,34 @@ impl Listening {
 }
 
 impl Ready {
-    /// What was inherited at an address, with what is missing. Where there is a UDP socket no other is opened beside it: the
-    /// kernel would give each a part of the queries, and it is read by as many threads as are wanted.
-    fn inherited(
-        stated: SocketAddr,
-        listener: Listener,
-        kept_anyway: bool,
-        settings: &Settings,
-    ) -> Result<Self, CannotServe> {
-        if listener.udp.is_empty() && listener.tcp.is_none() {
-            return Ok(Self::opened(
-                stated,
-                sockets::open(stated, settings.udp_threads, settings.receive_buffer)?,
-                settings,
-            ));
-        }
-        let given = listener.udp.iter().filter_map(|socket| sockets::receive_buffer(socket).ok()).min();
-        let listener = sockets::complete(stated, listener, settings.udp_threads, settings.receive_buffer)?;
-        warn_of_buffer(stated, given.unwrap_or(settings.receive_buffer), settings.receive_buffer);
-        Ok(Self { stated, listener, kept: !kept_anyway })
+    /// New sockets; beside others that are in their way and share the port with them.
+    fn new(stated: SocketAddr, beside: bool, settings: &Settings) -> Result<Self, CannotListen> {
+        let open = if beside { sockets::open_beside } else { sockets::open };
+        let opened = open(stated, settings.udp_threads, settings.receive_buffer)?;
+        warn_of_buffer(stated, opened.receive_buffer, settings, "raise net.core.rmem_max");
+        Ok(Self { stated, listener: opened.listener, keep: Keep { udp: true, tcp: true } })
     }
 
-    fn opened(stated: SocketAddr, opened: Opened, settings: &Settings) -> Self {
-        warn_of_buffer(stated, opened.receive_buffer, settings.receive_buffer);
-        Self { stated, listener: opened.listener, kept: true }
+    /// What was inherited at an address, with what is missing. Where there is a UDP socket no other is opened beside it: the
+    /// kernel would give each a part of the queries, and it is read by as many threads as are wanted.
+    fn inherited(stated: SocketAddr, found: Found, settings: &Settings) -> Result<Self, CannotListen> {
+        let Found { listener, udp_of_unit, tcp_of_unit } = found;
+        let wanted = (settings.udp_threads, settings.receive_buffer);
+        let opened = sockets::complete(stated, listener, wanted, udp_of_unit)?;
+        let raise = if udp_of_unit { "raise ReceiveBuffer= of the socket unit" } else { "raise net.core.rmem_max" };
+        warn_of_buffer(stated, opened.receive_buffer, settings, raise);
+        Ok(Self { stated, listener: opened.listener, keep: Keep { udp: !udp_of_unit, tcp: !tcp_of_unit } })
     }
 }
 
-fn warn_of_buffer(address: SocketAddr, given: usize, wanted: usize) {
+fn warn_of_buffer(address: SocketAddr, given: usize, settings: &Settings, raise: &str) {
+    let (given, wanted) = (given / 1024, settings.receive_buffer / 1024);
     if given < wanted {
         warn!(
             %address,
-            given_kb = given / 1024,
-            wanted_kb = wanted / 1024,
-            "the kernel gave a smaller receive buffer: raise net.core.rmem_max, or lower server.receive-buffer-kb"
+            given_kb = given,
+            wanted_kb = wanted,
+            "a smaller receive buffer at {address}, {given} kB of {wanted}: {raise}, or lower server.receive-buffer-kb"
         );
     }
 }

@@ -15,17 +15,17 @@ use arc_swap::{ArcSwap, Guard};
 
 use account::Account;
 use chain::Chain;
-use own::{endless, looping, overloaded, prohibited, too_long};
+use own::{endless, looping, overloaded, prohibited, too_long, unreadable};
 
 use crate::client::Client;
 use crate::endpoint::Present;
-use crate::limits::Limits;
+use crate::limits::{Clock, Limits};
 use crate::metrics::{Counts, Fate, Registry};
 use crate::policy::{Decision, Policy};
 use crate::upstream::{Hit, Route, Upstream};
 use crate::wire::Name;
 use crate::wire::answer::{Alias, Answer, Placement};
-use crate::wire::query::{Decoded, Folded, Query, Transport, decode, error_header, rcode};
+use crate::wire::query::{Decoded, Folded, Query, Transport, decode, decode_aside, rcode};
 use crate::wire::reply::{Asked, MAX_CHAIN, Question};
 use crate::zone::{Found, Said, Wanted, Zone};
 
@@ -93,8 +93,9 @@ pub struct Responder {
     /// The policy that serves now.
     policy: Arc<ArcSwap<Policy>>,
     upstream: Arc<Upstream>,
-    /// What clients have taken of late, of all threads together.
+    /// What clients have taken of late, of all threads together, and the moment as that knows it.
     limits: Arc<Limits>,
+    clock: Clock,
     /// Where this thread's counts are registered.
     registry: Registry,
     /// What this thread counts.
@@ -110,7 +111,16 @@ impl Responder {
     /// A way through the hall for one thread; its clones are for others.
     pub fn new(policy: Arc<ArcSwap<Policy>>, upstream: Arc<Upstream>, registry: Registry) -> Self {
         let counts = registry.register();
-        Self { policy, upstream, limits: Arc::default(), registry, counts, turn: 0, noting: true }
+        Self {
+            policy,
+            upstream,
+            limits: Arc::default(),
+            clock: Clock::default(),
+            registry,
+            counts,
+            turn: 0,
+            noting: true,
+        }
     }
 
     /// One that answers nobody: what it would say is looked at. Nothing of it is counted or noted.
@@ -133,6 +143,7 @@ impl Responder {
             endpoints,
             upstream: &self.upstream,
             limits: &self.limits,
+            clock: &mut self.clock,
             counts: &self.counts,
             turn: &mut self.turn,
             noting: self.noting,
@@ -148,6 +159,7 @@ impl Clone for Responder {
             policy: Arc::clone(&self.policy),
             upstream: Arc::clone(&self.upstream),
             limits: Arc::clone(&self.limits),
+            clock: Clock::default(),
             registry: self.registry.clone(),
             counts,
             turn: 0,
@@ -166,6 +178,7 @@ pub struct Hall<'a> {
     endpoints: Guard<Arc<Present>>,
     upstream: &'a Upstream,
     limits: &'a Limits,
+    clock: &'a mut Clock,
     counts: &'a Counts,
     turn: &'a mut u32,
     noting: bool,
@@ -183,8 +196,8 @@ impl Hall<'_> {
     ) -> Outcome {
         self.turn();
         let account = Account::new(client, transport, now);
-        if let Some(outcome) = self.gate(packet, &account, out) {
-            return outcome;
+        if let Some(written) = self.gate(packet, &account, out) {
+            return Outcome::of(written);
         }
         let mut folded = Folded::default();
         let decoded = decode(packet, &mut folded);
@@ -242,7 +255,7 @@ impl Hall<'_> {
         let account = Account::new(client, transport, since).at(now);
         account.met(Fate::Forwarded);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode(&packet, &mut folded) else { return Outcome::Drop };
+        let Decoded::Query(query) = decode_aside(&packet, &mut folded) else { return Outcome::Drop };
         // The policy may have changed since the query came: client and name are judged by the one that serves now.
         match self.judge(&query, None, &account, (chain, Some(hit)), now, out) {
             Course::Ended(written) => {
@@ -259,7 +272,7 @@ impl Hall<'_> {
     pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
         self.counts.overloaded.add(1);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
+        let Decoded::Query(query) = decode_aside(&pending.packet, &mut folded) else { return 0 };
         let account = Account::new(pending.client, pending.transport, pending.since);
         account.met(Fate::Forwarded);
         let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
@@ -330,8 +343,8 @@ impl Hall<'_> {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
                 Decision::Route(route) => match told.take() {
-                    Some(hit) => self.forwarded(asking, &chain, hit, out),
-                    None => self.routed(asking, &chain, route, now, out),
+                    Some(hit) => self.forwarded(asking, &mut chain, hit, out),
+                    None => self.routed(asking, &mut chain, route, now, out),
                 },
             };
             match step {
@@ -391,7 +404,7 @@ impl Hall<'_> {
     }
 
     /// What resolvers have said or must be asked.
-    fn routed(&self, asking: &Asking<'_>, chain: &Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
+    fn routed(&self, asking: &Asking<'_>, chain: &mut Chain, route: &Arc<Route>, now: Instant, out: &mut [u8]) -> Step {
         let query = asking.query;
         // A resolver recurses or says no: there is no zone here to be asked without recursion.
         if !query.recursion_desired() {
@@ -418,7 +431,7 @@ impl Hall<'_> {
     }
 
     /// What a resolver said, now or some time ago; its CNAMEs up to the first that enters a zone, where one does.
-    fn forwarded(&self, asking: &Asking<'_>, chain: &Chain, hit: &Hit, out: &mut [u8]) -> Step {
+    fn forwarded(&self, asking: &Asking<'_>, chain: &mut Chain, hit: &Hit, out: &mut [u8]) -> Step {
         let (aliases, place) = (hit.answer.aliases(), hit.place());
         let enters = |alias: &Alias| {
             let decision = self.policy.decide(alias.target.as_ref(), asking.who, &self.endpoints);
@@ -426,6 +439,7 @@ impl Hall<'_> {
         };
         match aliases.iter().take(MAX_CHAIN).position(enters) {
             Some(entrance) => {
+                chain.stale |= hit.stale;
                 let aged = |alias: &Alias| Alias { ttl: place.shown(alias.ttl), ..alias.clone() };
                 Step::Cnames(aliases.iter().take(entrance + 1).map(aged).collect())
             }
@@ -434,7 +448,6 @@ impl Hall<'_> {
         }
     }
 
-    /// Writes that the chain of CNAMEs has no end.
     fn endless(&self, asking: &Asking<'_>, out: &mut [u8]) -> Written {
         self.counts.endless_chains.add(1);
         self.write(asking.query, asking.account, endless(), Placement::FRESH, out)
@@ -447,10 +460,11 @@ impl Hall<'_> {
         if chain.is_empty() || failed {
             return self.write(asking.query, asking.account, answer, place, out);
         }
-        let whole = Answer::spliced(asking.query.name(), &chain.links, answer, place);
+        let whole = Answer::spliced(asking.query.name(), (chain.links.as_slice(), chain.stale), answer, place);
         self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)
     }
 
+    #[inline(always)]
     fn write(
         &self,
         query: &Query<'_>,
@@ -476,12 +490,4 @@ impl Hall<'_> {
         account.met(if answer.rcode() == rcode::REFUSED { Fate::Refused } else { Fate::Malformed });
         self.write(query, account, answer, Placement::FRESH, out)
     }
-}
-
-/// Writes a reply to a packet that is no query one could read.
-fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Written {
-    account.met(Fate::Malformed);
-    let written = NonZeroUsize::new(error_header(packet, code, out))?;
-    account.code.set(Some(code));
-    Some(written)
 }

@@ -442,7 +442,7 @@ const ROOMS: &[Room] = &[
     Room {
         at: "systemd",
         rooms: &["config", "listening", "pulse", "server"],
-        crates: &["listenfd", "rand", "sd_notify", "tracing"],
+        crates: &["listenfd", "rand", "sd_notify", "socket2", "tracing"],
         powers: &[Clock, Sockets, Threads, Process],
         rule: "systemd is what is told to the service manager and taken from it",
     },

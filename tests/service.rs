@@ -228,11 +228,40 @@ fn one_address_gives_way_to_all_addresses_and_nobody_who_asks_notices() {
     assert!(asking.join().unwrap() > 20);
 }
 
+#[test]
+fn an_address_is_to_be_had_again_while_a_query_that_came_there_waits() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (free_address(), free_address());
+    let text = config(silent.local_addr().unwrap(), &bucket("xxxxx-bucket"));
+    let both = text.replace("\"127.0.0.1:0\"", &format!("\"{first}\", \"{second}\""));
+    let daemon = Daemon::start(&both);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(&query("waits.example"), first).unwrap();
+    // It is under way once the resolver has it.
+    while !String::from_utf8_lossy(&received(&silent)).to_lowercase().contains("waits") {}
+    daemon.reload(&text.replace("127.0.0.1:0", &second.to_string()));
+    daemon.await_logs("INFO reloaded", 1);
+    daemon.reload(&both);
+    daemon.await_logs("INFO reloaded", 2);
+    for address in [first, second] {
+        let reply = Reply::new(&over_udp(address, &query(BUCKET)), Duration::ZERO);
+        assert_eq!(reply.addresses, [PRIVATE], "at {address}");
+    }
+}
+
+fn received(socket: &UdpSocket) -> Vec<u8> {
+    let mut message = [0; 512];
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let length = socket.recv(&mut message).unwrap();
+    message[..length].to_vec()
+}
+
 /// Runs the daemon on a socket that is opened for it, of the kind that `kind` says; the first query starts it.
 fn activated(kind: &[&str], given: SocketAddr, text: &str) -> Daemon {
     let folder = configured(text);
     let mut command = Command::new("systemd-socket-activate");
-    command.args(kind).arg("--fdname=phzd.socket").arg("-l").arg(given.to_string()).arg(env!("CARGO_BIN_EXE_phzd"));
+    let name = if kind.contains(&"--fdname") { None } else { Some("--fdname=phzd.socket") };
+    command.args(kind).args(name).arg("-l").arg(given.to_string()).arg(env!("CARGO_BIN_EXE_phzd"));
     command.arg("run").arg("--config").arg(folder.path().join("phzd.toml"));
     let poke = thread::spawn(move || {
         let began = Instant::now();
@@ -260,6 +289,29 @@ fn a_socket_that_is_given_is_read_by_all_threads_and_what_is_missing_is_opened()
         assert_eq!(daemon.threads().iter().filter(|name| name.starts_with("udp-")).count(), 3, "{kind:?}");
         let sockets = if kind.is_empty() { 3 } else { 1 };
         assert_eq!(udp_sockets_at(address), sockets, "a second one beside the given one would swallow queries");
+        // The unit has the socket still: given up, it would swallow queries, now or after a restart.
+        let other = free_address();
+        daemon.reload(&text.replace("127.0.0.1:0", &other.to_string()));
+        daemon.await_log(&format!("so nobody would answer there: {address}; make ListenDatagram="));
+        let reply = Reply::new(&over_udp(address, &query(BUCKET)), Duration::ZERO);
+        assert_eq!(reply.addresses, [PRIVATE], "{kind:?}");
+    }
+}
+
+#[test]
+fn sockets_that_were_kept_at_an_address_that_is_gone_keep_nobody_from_starting() {
+    let standin = Standin::good();
+    let kept = free_address();
+    let everywhere = SocketAddr::new([0, 0, 0, 0].into(), kept.port());
+    let text = config(standin.address, &bucket("xxxxx-bucket")).replace("127.0.0.1:0", &everywhere.to_string());
+    for kind in [&["--datagram"][..], &[]] {
+        let name = format!("phzd-kept-{kept}").replace(':', "_");
+        // The other, who keeps them, as systemd does until it is told otherwise, is not there: what it is told is.
+        let daemon = activated(&[kind, &["--fdname", &name]].concat(), kept, &text);
+        daemon.await_log("no longer served, since it is not in server.listen");
+        let udp = Reply::new(&over_udp(kept, &query(BUCKET)), Duration::ZERO);
+        let tcp = Reply::new(&over_tcp(kept, &query(BUCKET)), Duration::ZERO);
+        assert_eq!((udp.addresses, tcp.addresses), (vec![PRIVATE], vec![PRIVATE]), "{kind:?}");
     }
 }
 

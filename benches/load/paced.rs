@@ -8,6 +8,9 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+
 use crate::questions::{Query, Work};
 use crate::statistics::LOST;
 use crate::window::PATIENCE;
@@ -34,6 +37,8 @@ impl Paced {
         let socket = UdpSocket::bind(work.client.address(1))?;
         socket.connect(target)?;
         socket.set_nonblocking(true)?;
+        // Room for what comes while others have the core; root gets it, anybody else what is usual.
+        let _ = setsockopt(&socket, RcvBufForce, &(4 << 20));
         let count = (time.as_secs_f64() * f64::from(RATE)) as usize;
         // An id is used again only when its last query has been given up.
         let count = count.clamp(1, usize::from(u16::MAX) / 2);

@@ -23,11 +23,16 @@ use phzd_fuzz::story::Story;
 
 /// The TTL of what is served past its time (RFC 8767 section 4), in seconds.
 const STALE: u64 = 30;
-/// How much time passes at once; the last is more than a client waits.
-const STEPS: [Duration; 4] = [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(400), LONGEST_STEP];
-const LONGEST_STEP: Duration = Duration::from_secs(5);
+/// How much time passes at once, in milliseconds.
+const STEPS: [u64; 8] = [0, 5, 100, 400, 1000, 5000, 60_000, 600_000];
+/// The longest that a client waits here: 4 s, and then the longest step.
+const LONGEST_WAIT: Duration = Duration::from_secs(604);
 /// Who asks once the resolver has said all: some for whom zones exist, some for whom they do not, one who may not ask.
 const CLIENTS: [&str; 6] = ["172.31.1.7", "172.31.1.200", "172.31.0.5", "2001:db8:0:6::7", "10.9.1.1", "192.0.2.9"];
+/// How a message comes: as it is, or in reply to what was asked; not at all; after the client has asked again.
+const RAW: u8 = 1;
+const SILENT: u8 = 16;
+const ASK_AGAIN: u8 = 32;
 /// A name that nobody asks until the resolver has said all it wants to.
 const NOT_ASKED: &str = "not-asked.example";
 
@@ -45,7 +50,8 @@ struct Scene {
     out: Vec<u8>,
     now: Instant,
     said: Vec<Said>,
-    /// hickory can read all that was said, so it must be able to read all that is replied.
+    /// hickory can read all that was said, so what is replied can be compared. A name that points into an address may be
+    /// read before an OPT is taken out and not after, so it need not be able to read all of that.
     strict: bool,
 }
 
@@ -87,9 +93,16 @@ fuzz_target!(|data: &[u8]| {
             return;
         }
         turns += 1;
-        scene.answer(message, how & 1 != 0);
+        if how & ASK_AGAIN != 0
+            && let Some(asked) = scene.ask(&packet, client, transport)
+        {
+            scene.forwarder.ask(asked, scene.now);
+        }
+        if how & SILENT == 0 {
+            scene.answer(message, how & RAW != 0);
+        }
         scene.deliver(&packet, transport);
-        scene.now += STEPS[usize::from(how >> 1 & 3)];
+        scene.now += Duration::from_millis(STEPS[usize::from(how >> 1 & 7)]);
         scene.forwarder.tick(scene.now);
         scene.deliver(&packet, transport);
     }
@@ -162,7 +175,7 @@ impl Scene {
         };
         // A failure is told when nobody is left to be asked, or the client's time is over; its records have not aged by then.
         let failed = !matches!(message.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
-        let grace = if failed { LONGEST_STEP } else { Duration::ZERO };
+        let grace = if failed { LONGEST_WAIT } else { Duration::ZERO };
         for record in records(&message) {
             let until = self.now + Duration::from_secs(ttl(record)) + grace;
             self.said.push(Said { name: record.name.clone(), data: record.data.clone(), until });
@@ -183,7 +196,7 @@ impl Scene {
 
     /// Judges a reply. Whether it is `stale` may be known; otherwise the reply has to say so.
     fn replied(&mut self, packet: &[u8], client: SocketAddr, transport: Transport, length: usize, stale: Option<bool>) {
-        let message = judge(packet, client, transport, (&self.out, length), self.strict);
+        let message = judge(packet, client, transport, (&self.out, length), false);
         let stale = stale.unwrap_or_else(|| has_error(&self.out[..length], 3));
         self.out[..length].fill(FILL);
         let Some(message) = message.filter(|_| self.strict) else { return };
@@ -198,7 +211,9 @@ impl Scene {
                 }
                 None => {
                     let zone = decides(client.ip(), &owner(record)) != Decides::Resolvers;
-                    assert!(zone, "{client} is told {record}, which nobody said");
+                    // A name that is a pointer into a TTL becomes another as that counts down: nonsense both.
+                    let nonsense = record.to_string().contains('\\');
+                    assert!(zone || nonsense, "{client} is told {record}, which nobody said");
                 }
             }
         }

@@ -95,7 +95,9 @@ pub fn ctl(ctl: &Ctl) -> ExitCode {
 
 /// The socket that the configuration names, be it good or not: a reload is asked for when it is not, too.
 pub fn socket_of(path: &Path) -> PathBuf {
-    File::load(path).server.control.map_or(SOCKET.into(), |control| control.value.into())
+    let stated = File::load(path).server.control.map_or(SOCKET.into(), |control| PathBuf::from(control.value));
+    // The file may have changed since the daemon was started, which has its socket still where it usually is.
+    if !stated.exists() && Path::new(SOCKET).exists() { SOCKET.into() } else { stated }
 }
 
 /// The way to the daemon.

@@ -119,10 +119,10 @@ pub const IPV4_PREFIX: Limit = limit(
 /// `limits.ipv6-prefix`.
 pub const IPV6_PREFIX: Limit = limit(
     "limits.ipv6-prefix",
-    56,
+    80,
     1,
     128,
-    "56 is what a site is given (RFC 6177), and a VPC; a host has addresses at will",
+    "80 is the largest block that AWS gives one network interface; 64 would be a whole subnet, 56 a whole VPC",
 );
 /// `limits.amplification-kb-per-second`; 0 is no limit.
 pub const AMPLIFICATION: Limit = limit(

@@ -80,7 +80,7 @@ pub struct Cache {
     pub max_negative_ttl: u32,
 }
 
-/// `[limits]`: what one client may take. Clients on this host may take anything.
+/// `[limits]`: what one client may take. Clients that ask over loopback may take anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Queries a second over UDP; 0 is no limit.

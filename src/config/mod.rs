@@ -197,7 +197,7 @@ pub(crate) mod tests {
                 queries_per_second: 10_000,
                 slip: 2,
                 ipv4_prefix: 32,
-                ipv6_prefix: 56,
+                ipv6_prefix: 80,
                 amplification: 1 << 20,
                 forwards_per_client: 1000,
             },

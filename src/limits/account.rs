@@ -37,12 +37,12 @@ const TIME: u64 = (1 << TIME_BITS) - 1;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// A moment, as accounts know it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tick(u64);
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tick(u64);
 
 impl Tick {
     /// So long after the beginning.
-    pub fn after(time: Duration) -> Self {
+    pub(super) fn after(time: Duration) -> Self {
         Self((time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())) >> TICK_SHIFT)
     }
 }
@@ -76,7 +76,7 @@ impl Word {
 }
 
 /// Accounts that a hash leads to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line([AtomicU64; PLACES]);
 
@@ -90,14 +90,15 @@ struct Place<'a> {
 
 /// All accounts.
 pub(super) struct Accounts {
-    lines: Box<[Line]>,
+    lines: Box<[Line; LINES]>,
     /// Keyed, so that nobody can choose addresses that meet in one line.
     hasher: RandomState,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { lines: (0..LINES).map(|_| Line::default()).collect(), hasher: RandomState::default() }
+        let lines: Vec<_> = (0..LINES).map(|_| Line::default()).collect();
+        Self { lines: lines.try_into().expect("as many as that"), hasher: RandomState::default() }
     }
 }
 
@@ -111,7 +112,7 @@ impl Accounts {
     /// Takes what costs so many ticks, unless more than a second would be owed.
     #[inline]
     pub fn charge(&self, prefix: Prefix, cost: u64, now: Tick) -> bool {
-        let Some(place) = self.place(prefix) else { return true };
+        let place = self.place(prefix);
         loop {
             let Some((account, word)) = place.account(now) else { return true };
             let own = word.tag() == place.tag;
@@ -134,7 +135,7 @@ impl Accounts {
         if slip < 2 {
             return slip == 1;
         }
-        let Some(place) = self.place(prefix) else { return false };
+        let place = self.place(prefix);
         loop {
             let Some((account, word)) = place.own() else { return false };
             let count = word.count() + 1;
@@ -147,11 +148,11 @@ impl Accounts {
     }
 
     #[inline]
-    fn place(&self, prefix: Prefix) -> Option<Place<'_>> {
+    fn place(&self, prefix: Prefix) -> Place<'_> {
         let hash = self.hasher.hash_one(prefix);
-        let line = self.lines.get(hash as usize % LINES)?;
+        let line = &self.lines[hash as usize % LINES];
         let home = (hash >> LINES.trailing_zeros()) as usize % PLACES;
-        Some(Place { line, home, tag: hash >> (TIME_BITS + COUNT_BITS) })
+        Place { line, home, tag: hash >> (TIME_BITS + COUNT_BITS) }
     }
 }
 
@@ -159,7 +160,7 @@ impl<'a> Place<'a> {
     /// The account to be written: the prefix's own, else one that may be taken over.
     #[inline]
     fn account(&self, now: Tick) -> Option<(&'a AtomicU64, Word)> {
-        let home = self.line.0.get(self.home)?;
+        let home = &self.line.0[self.home % PLACES];
         let word = Word(home.load(Relaxed));
         if word.tag() == self.tag {
             return Some((home, word));

@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::Limits;
 
+/// Where IPv4 addresses begin among those of IPv6.
+const V4: u128 = 0xffff << 32;
+
 /// All addresses that begin alike. IPv4 ones are written as IPv6 does (RFC 4291 section 2.5.5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(u128);
@@ -49,11 +52,12 @@ impl Prefixes {
     /// The same; none for an address of this host.
     #[inline]
     pub(super) fn limited(self, client: IpAddr) -> Option<Prefix> {
-        if client.is_loopback() {
-            return None;
+        match client {
+            // What `of` does, in a few instructions.
+            IpAddr::V4(v4) if v4.is_loopback() => None,
+            IpAddr::V4(v4) => Some(Prefix(V4 | u128::from(v4.to_bits() & self.v4 as u32))),
+            IpAddr::V6(_) => Some(self.of(client)).filter(|prefix| !prefix.is_loopback()),
         }
-        let prefix = self.of(client);
-        (!prefix.is_loopback()).then_some(prefix)
     }
 }
 
@@ -61,7 +65,7 @@ impl Prefixes {
 #[inline]
 pub(super) fn bits(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => 0xffff << 32 | u128::from(v4.to_bits()),
+        IpAddr::V4(v4) => V4 | u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
     }
 }
@@ -122,7 +126,8 @@ mod tests {
             assert!(prefixes.of(ip(here)).is_loopback());
         }
         for there in ["126.255.255.255", "128.0.0.0", "::2", "::"] {
-            assert!(prefixes.limited(ip(there)).is_some_and(|prefix| !prefix.is_loopback()), "{there}");
+            let prefix = prefixes.limited(ip(there));
+            assert!(prefix.is_some_and(|prefix| !prefix.is_loopback() && prefix == prefixes.of(ip(there))), "{there}");
         }
     }
 }

@@ -20,6 +20,10 @@ fn terms(rate: u32, slip: u32) -> Terms {
     Terms::from(&limits)
 }
 
+fn ask(limits: &Limits, terms: &Terms, client: IpAddr, now: Instant) -> Option<TooMany> {
+    limits.query(terms, client, now, &mut Clock::default())
+}
+
 fn client(number: u32) -> IpAddr {
     Ipv6Addr::from_bits((0x2001_0db8 << 96) + (u128::from(number) << 72) + 7).into()
 }
@@ -57,7 +61,7 @@ proptest! {
             let now = began + Duration::from_nanos(passed);
             let bucket = buckets.entry(number).or_insert(Bucket { content: SECOND, at: 0 });
             for _ in 0..times {
-                let allowed = limits.query(&terms, client(number), now).is_none();
+                let allowed = ask(&limits, &terms, client(number), now).is_none();
                 prop_assert_eq!(allowed, bucket.take(SECOND.div_ceil(rate.into()), passed / 16));
             }
         }
@@ -96,11 +100,11 @@ fn every_nth_of_those_that_are_too_many_is_truncated() {
         (3, [Drop, Drop, Truncate, Drop, Drop, Truncate]),
     ] {
         let (limits, terms, now) = (Limits::default(), terms(10, slip), Instant::now());
-        let ask = |number| limits.query(&terms, client(number), now);
-        assert!((0..10).all(|_| ask(1).is_none()));
-        let verdicts: Vec<_> = (0..6).map(|_| ask(1)).collect();
+        let asks = |number| ask(&limits, &terms, client(number), now);
+        assert!((0..10).all(|_| asks(1).is_none()));
+        let verdicts: Vec<_> = (0..6).map(|_| asks(1)).collect();
         assert_eq!(verdicts, expected.map(Some), "slip {slip}");
-        assert_eq!(ask(2), None, "another client is not concerned");
+        assert_eq!(asks(2), None, "another client is not concerned");
     }
 }
 
@@ -108,18 +112,18 @@ fn every_nth_of_those_that_are_too_many_is_truncated() {
 fn a_flood_is_remembered_while_strangers_come_and_go() {
     let (limits, terms) = (Limits::default(), terms(1000, 0));
     let now = Instant::now();
-    assert_eq!((0..2000).filter(|_| limits.query(&terms, client(0), now).is_none()).count(), 1000);
+    assert_eq!((0..2000).filter(|_| ask(&limits, &terms, client(0), now).is_none()).count(), 1000);
     for number in 1..200_000 {
-        assert_eq!(limits.query(&terms, client(number), now), None, "who asks once is never one too many");
+        assert_eq!(ask(&limits, &terms, client(number), now), None, "who asks once is never one too many");
     }
-    assert!(limits.query(&terms, client(0), now).is_some(), "and who owes most is not forgotten for them");
+    assert!(ask(&limits, &terms, client(0), now).is_some(), "and who owes most is not forgotten for them");
 }
 
 #[test]
 fn what_was_owed_is_forgotten_with_time() {
     let (limits, terms, began) = (Limits::default(), terms(10, 0), Instant::now());
     let at = |millis| began + Duration::from_millis(millis);
-    let allowed = |now| (0..100).filter(|_| limits.query(&terms, client(1), now).is_none()).count();
+    let allowed = |now| (0..100).filter(|_| ask(&limits, &terms, client(1), now).is_none()).count();
     assert_eq!((allowed(at(0)), allowed(at(50)), allowed(at(100)), allowed(at(550))), (10, 0, 1, 4));
     // Longer than the time in an account, and somewhat before it has gone round.
     assert_eq!(allowed(at(1_000_000_000)), 10);
@@ -132,8 +136,8 @@ fn what_was_owed_is_forgotten_with_time() {
 fn threads_share_what_a_client_may_take() {
     let (limits, terms) = (Limits::default(), terms(10_000, 0));
     let now = Instant::now();
-    assert_eq!(limits.query(&terms, client(1), now), None);
-    let allowed = || (0..10_000).filter(|_| limits.query(&terms, client(1), now).is_none()).count();
+    assert_eq!(ask(&limits, &terms, client(1), now), None);
+    let allowed = || (0..10_000).filter(|_| ask(&limits, &terms, client(1), now).is_none()).count();
     let sum: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(allowed)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -148,7 +152,7 @@ fn who_came_over_tcp_is_sent_whatever_it_asks_for() {
     let now = Instant::now();
     assert!(reply(1, now), "a thousand octets more than three times the query");
     assert!(!reply(1, now));
-    limits.has_shown(&terms, client(1), now);
+    limits.came_over_tcp(&terms, client(1), now);
     assert!((0..1000).all(|_| reply(1, now)));
     // Its neighbour has not.
     let neighbour: IpAddr = "2001:db8:0:100::8".parse().unwrap();
@@ -174,10 +178,10 @@ fn addresses_that_have_shown_themselves_are_as_many_as_there_is_room_for() {
 fn nothing_is_limited_where_the_configuration_says_so() {
     let (limits, none) = (Limits::default(), terms(0, 2));
     let now = Instant::now();
-    assert!((0..100_000).all(|_| limits.query(&none, client(1), now).is_none()));
+    assert!((0..100_000).all(|_| ask(&limits, &none, client(1), now).is_none()));
     assert!((0..100_000).all(|_| limits.reply(&none, client(1), (17, 1232), now)));
     let one = terms(1, 2);
     for here in ["127.0.0.1", "::1", "::ffff:127.0.0.2"].map(|ip| ip.parse().unwrap()) {
-        assert!((0..100).all(|_| limits.query(&one, here, now).is_none() && limits.reply(&one, here, (17, 1232), now)));
+        assert!((0..100).all(|_| ask(&limits, &one, here, now).is_none() && limits.reply(&one, here, (17, 1232), now)));
     }
 }

@@ -57,8 +57,10 @@ impl Site for Control {
             },
             (&Method::POST, "/flush") => match name(request) {
                 Ok(name) => {
-                    let below = parameter(request, "below").is_some();
-                    Reply::json(&Flushed { flushed: desk.resolver.flush(&name, below) })
+                    let (below, desk) = (parameter(request, "below").is_some(), Arc::clone(desk));
+                    // All names are gone through for those below, and there may be millions.
+                    let flushed = tokio::task::spawn_blocking(move || desk.resolver.flush(&name, below)).await;
+                    flushed.map_or_else(|_| Reply::not_found(), |flushed| Reply::json(&Flushed { flushed }))
                 }
                 Err(wrong) => wrong,
             },

@@ -58,9 +58,14 @@ impl Account {
 impl Hall<'_> {
     /// A query is at its end as soon as it came.
     pub(super) fn ended(&self, account: &Account, query: Option<&Query<'_>>, written: Written) -> Outcome {
+        Outcome::of(self.over(account, query, written))
+    }
+
+    /// The same; returns what was written.
+    pub(super) fn over(&self, account: &Account, query: Option<&Query<'_>>, written: Written) -> Written {
         self.count(account);
         self.note(account, query, None);
-        Outcome::of(written)
+        written
     }
 
     /// A query is at its end that waited, after a `stale` answer or another.

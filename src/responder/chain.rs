@@ -9,6 +9,8 @@ use crate::wire::reply::MAX_CHAIN;
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub links: Vec<Alias>,
+    /// Some of it is of an answer whose time is over.
+    pub stale: bool,
 }
 
 impl Chain {

@@ -4,11 +4,11 @@
 
 use std::num::NonZeroUsize;
 
-use super::{Account, Hall, Outcome, TRUNCATED, Written};
+use super::{Account, Hall, TRUNCATED, Written};
 use crate::limits::TooMany;
 use crate::metrics::Fate;
 use crate::wire::answer::{Answer, Placement};
-use crate::wire::query::{Decoded, Folded, MIN_UDP, Query, Transport, decode, rcode};
+use crate::wire::query::{Decoded, Folded, MIN_UDP, Query, Transport, decode_aside, rcode};
 
 /// Ports from which no client asks, and where a reply could begin a conversation without end: whoever sits there replies to
 /// anything, and a packet whose source was forged would set it on us. Echo, daytime, quote of the day, character
@@ -23,34 +23,34 @@ const LAST: u16 = 464;
 impl Hall<'_> {
     /// Whether a packet's story ends before it is read, and how.
     #[inline]
-    pub(super) fn gate(&self, packet: &[u8], account: &Account, out: &mut [u8]) -> Option<Outcome> {
+    pub(super) fn gate(&mut self, packet: &[u8], account: &Account, out: &mut [u8]) -> Option<Written> {
         let (client, terms) = (account.client, self.policy.limits());
         if account.transport == Transport::Tcp && client.port() > 0 {
-            self.limits.has_shown(terms, client.ip(), account.now);
+            self.limits.came_over_tcp(terms, client.ip(), account.now);
             return None;
         }
         let is_no_client = client.port() <= LAST && NO_CLIENTS.contains(&client.port());
         // A socket of our own would have us ask ourselves for ever.
         if is_no_client || self.upstream.loops.is_ours(client) {
-            return Some(self.ended(account, None, None));
+            return Some(self.over(account, None, None));
         }
-        let too_many = self.limits.query(terms, client.ip(), account.now)?;
+        let too_many = self.limits.query(terms, client.ip(), account.now, self.clock)?;
         Some(self.too_many(too_many, packet, account, out))
     }
 
     /// What becomes of a query that is one too many of its client.
     #[cold]
-    fn too_many(&self, verdict: TooMany, packet: &[u8], account: &Account, out: &mut [u8]) -> Outcome {
+    fn too_many(&self, verdict: TooMany, packet: &[u8], account: &Account, out: &mut [u8]) -> Written {
         account.met(Fate::Limited);
         let mut folded = Folded::default();
-        let Decoded::Query(query) = decode(packet, &mut folded) else { return self.ended(account, None, None) };
+        let Decoded::Query(query) = decode_aside(packet, &mut folded) else { return self.over(account, None, None) };
         let who = self.policy.clients().identify(account.client.ip());
         who.into_iter().for_each(|who| account.subnet.set(self.policy.counted_under(who)));
         // Whoever may not ask would come over TCP in vain.
         let slips = verdict == TooMany::Truncate && who.is_some();
         self.counts.slipped.add(slips.into());
         let written = slips.then(|| self.over_tcp(&query, account, rcode::NOERROR, out)).flatten();
-        self.ended(account, Some(&query), written)
+        self.over(account, Some(&query), written)
     }
 
     /// Whether a reply of `length` octets is more than may be sent to an address that may be forged.

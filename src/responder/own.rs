@@ -1,9 +1,12 @@
 //! What phzd says of its own accord: to whom it does not serve, and of what cannot be had.
 
+use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
+use super::{Account, Written};
+use crate::metrics::Fate;
 use crate::wire::answer::{Answer, ExtendedError};
-use crate::wire::query::rcode;
+use crate::wire::query::{error_header, rcode};
 
 /// For a client that may not ask. Made once: whoever sends us a flood of what is refused costs no memory.
 pub(super) fn prohibited() -> &'static Answer {
@@ -39,4 +42,12 @@ pub(super) fn endless() -> &'static Answer {
         Answer::error(rcode::SERVFAIL, ExtendedError::new(ExtendedError::OTHER, "the chain of CNAMEs has no end"))
     });
     &ANSWER
+}
+
+/// Writes a reply to a packet that is no query one could read.
+pub(super) fn unreadable(packet: &[u8], code: u16, account: &Account, out: &mut [u8]) -> Written {
+    account.met(Fate::Malformed);
+    let written = NonZeroUsize::new(error_header(packet, code, out))?;
+    account.code.set(Some(code));
+    Some(written)
 }

@@ -119,16 +119,17 @@ impl Census {
     }
 
     /// Closes one connection in sixteen, each the longest idle of the client that has the most then, unless some are about
-    /// to end; whether there was one. With a single one, all who come would wait for the next: whoever takes all files has
-    /// many more waiting to come in.
-    pub fn make_room(&self) -> bool {
+    /// to end; returns how many were closed, and none if nobody leaves. With a single one, all who come would wait for the
+    /// next: whoever takes all files has many more waiting to come in.
+    pub fn make_room(&self) -> Option<usize> {
         let mut taken = self.taken();
         let wanted = (taken.seats.len() / ROOM).clamp(1, MOST_AT_ONCE);
+        let before = taken.leaving;
         while taken.leaving < wanted
             && let Some(client) = taken.seats.largest()
             && taken.vacate(client, true)
         {}
-        taken.leaving > 0
+        (taken.leaving > 0).then(|| taken.leaving - before)
     }
 
     fn now(&self) -> u64 {
@@ -269,11 +270,12 @@ mod tests {
     #[test]
     fn room_is_made_where_files_are_short() {
         let census = census(4, 4);
-        assert!(!census.make_room());
+        assert_eq!(census.make_room(), None);
         let seat = seated(census.enter(client(1)));
-        assert!(census.make_room() && is_lost(&seat));
+        assert_eq!(census.make_room(), Some(1));
+        assert!(is_lost(&seat));
         drop(seat);
-        assert!(!census.make_room());
+        assert_eq!(census.make_room(), None);
     }
 
     #[test]
@@ -281,10 +283,10 @@ mod tests {
         let census = census(1000, 1000);
         let honest = seated(census.enter(client(1)));
         let crowd: Vec<Seat> = (0..99).map(|number| seated(census.enter(client(2 + number % 3)))).collect();
-        assert!(census.make_room());
+        assert!(census.make_room().is_some());
         assert_eq!(crowd.iter().filter(|seat| is_lost(seat)).count(), 6, "one in sixteen of a hundred");
         assert!(!is_lost(&honest));
-        assert!(census.make_room());
+        assert!(census.make_room().is_some());
         assert_eq!(census.taken().seats.len(), 94, "those that are about to end are waited for");
         drop(crowd);
         let taken = census.taken();

@@ -79,6 +79,8 @@ impl Door {
             // A connected socket takes what its peer sends; it is its own, who sends nothing. If that cannot be had, only the
             // moment is lost that it would save.
             let _ = socket.local_addr().and_then(|own| socket.connect(&own));
+            // A query that waits may keep it for a while, and must not keep the address.
+            let _ = socket.set_reuse_port(true);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod sockets;
 mod tcp;
 mod udp;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,6 +90,8 @@ struct Open {
     limits: Limits,
     /// UDP threads that were ever started: each has a number of its own.
     threads: usize,
+    /// Addresses that were closed. A query that waits for a resolver keeps the socket it came by until it is answered.
+    closed: BTreeSet<SocketAddr>,
 }
 
 impl Server {
@@ -99,7 +102,7 @@ impl Server {
     /// If a socket refuses an option or a thread cannot be had; nothing is served then.
     pub fn start(resolver: Resolver, listeners: Vec<Listener>, limits: Limits) -> io::Result<Self> {
         let connections = Arc::new(tcp::Connections::new(&resolver, limits));
-        let open = Mutex::new(Open { doors: Vec::new(), limits, threads: 0 });
+        let open = Mutex::new(Open { doors: Vec::new(), limits, threads: 0, closed: BTreeSet::new() });
         let server = Self { resolver, connections, runtime: Handle::current(), open };
         listeners.into_iter().try_for_each(|listener| server.open(listener))?;
         Ok(server)
@@ -111,14 +114,15 @@ impl Server {
     /// As [`Server::start`]; all else is served as before.
     pub fn open(&self, listener: Listener) -> io::Result<()> {
         let mut open = self.opened();
-        let Open { doors, limits, threads } = &mut *open;
+        let Open { doors, limits, threads, .. } = &mut *open;
         // Accepting needs the runtime, wherever this is called from.
         let _inside = self.runtime.enter();
         doors.push(Door::open(listener, *limits, threads, &self.resolver, &self.connections)?);
         Ok(())
     }
 
-    /// Lets [`sockets::open_beside`] have `address`, where what is served already is in its way; whether something is.
+    /// Lets [`sockets::open_beside`] have `address`, where what is served or was closed of late is in its way; whether something
+    /// may be.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -126,7 +130,7 @@ impl Server {
         let open = self.opened();
         let in_the_way = |door: &&Door| door.address().is_some_and(|other| sockets::overlap(other, address));
         let mut shared = open.doors.iter().filter(in_the_way).map(Door::share).peekable();
-        let some = shared.peek().is_some();
+        let some = shared.peek().is_some() || open.closed.iter().any(|other| sockets::overlap(*other, address));
         shared.collect::<io::Result<()>>().map(|()| some)
     }
 
@@ -135,6 +139,7 @@ impl Server {
         let closed = {
             let mut open = self.opened();
             let nth = open.doors.iter().position(|door| door.address() == Some(address));
+            open.closed.extend(nth.map(|_| address));
             nth.map(|nth| open.doors.remove(nth))
         };
         closed.is_some_and(|door| {

@@ -14,7 +14,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Listener;
 
@@ -71,25 +71,35 @@ fn open_as(address: SocketAddr, threads: usize, receive_buffer: usize, shared: b
 }
 
 /// Opens what `listener`, whose sockets are at `address`, has none of: as many UDP sockets as [`open`] does, TCP. UDP sockets
-/// that are there stay the only ones.
+/// that are there stay the only ones; `theirs` says that they were made by somebody else, and shall stay as they are.
 ///
 /// # Errors
 /// As [`open`].
 pub fn complete(
     address: SocketAddr,
     listener: Listener,
-    threads: usize,
-    receive_buffer: usize,
-) -> Result<Listener, CannotListen> {
+    (threads, octets): (usize, usize),
+    theirs: bool,
+) -> Result<Opened, CannotListen> {
     let Listener { mut udp, mut tcp } = listener;
+    let on_udp = |error| CannotListen::new(address, "UDP", error);
+    let mut given = usize::MAX;
+    for socket in &udp {
+        let socket = SockRef::from(socket);
+        if !theirs {
+            // As if it were new; polling is set where it is wanted.
+            let _ = socket.set_busy_poll(0);
+            set_receive_buffer(&socket, octets).map_err(on_udp)?;
+        }
+        given = given.min(receive_buffer(&*socket).map_err(on_udp)?);
+    }
     if udp.is_empty() {
-        let opened = open_udp(address, threads, receive_buffer, false);
-        udp = opened.map_err(|error| CannotListen::new(address, "UDP", error))?.0;
+        (udp, given) = open_udp(address, threads, octets, false).map_err(on_udp)?;
     }
     if tcp.is_none() {
         tcp = Some(open_tcp(address, false).map_err(|error| CannotListen::new(address, "TCP", error))?);
     }
-    Ok(Listener { udp, tcp })
+    Ok(Opened { listener: Listener { udp, tcp }, receive_buffer: given })
 }
 
 /// A TCP listener on `address`.
@@ -148,10 +158,7 @@ fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<usize> {
 }
 
 /// Octets of receive buffer that a socket has.
-///
-/// # Errors
-/// If the kernel does not say.
-pub fn receive_buffer(socket: &impl AsFd) -> io::Result<usize> {
+fn receive_buffer(socket: &impl AsFd) -> io::Result<usize> {
     // The kernel doubles what is asked for, to have room for its own notes (socket(7)).
     Ok(getsockopt(socket, sockopt::RcvBuf)? / 2)
 }
@@ -291,7 +298,7 @@ impl SocketEntry {
 }
 
 /// Whether some datagram could come to a socket at either address, if one of IPv6 takes IPv4 as well.
-pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (mine, others) = (one.ip().to_canonical(), other.ip().to_canonical());
     one.port() == other.port() && (mine == others || mine.is_unspecified() || others.is_unspecified())
 }

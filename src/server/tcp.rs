@@ -72,6 +72,12 @@ impl Connections {
         Arc::clone(&self.desks[turn])
     }
 
+    /// Adds to a count, of whichever desk.
+    fn count(&self, which: fn(&Counts) -> &Count, more: u64) {
+        let desk = self.desks.first().into_iter();
+        desk.for_each(|desk| which(locked(desk).resolver.responder().counts()).add(more));
+    }
+
     /// What is allowed from now on.
     pub fn limit(&self, limits: Limits) {
         self.census.limit(limits);
@@ -102,8 +108,11 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
                     );
                     complained = true;
                 }
-                let room = is_short(&error) && connections.census.make_room();
-                sleep(if room { MOMENT } else { REST }).await;
+                // What the whole system is short of, no connection of ours makes good.
+                let short = error.raw_os_error() == Some(Errno::EMFILE as i32);
+                let closed = if short { connections.census.make_room() } else { None };
+                closed.into_iter().for_each(|closed| connections.count(|counts| &counts.tcp_displaced, closed as u64));
+                sleep(if closed.is_some() { MOMENT } else { REST }).await;
             }
         }
     }
@@ -111,17 +120,16 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
 
 /// Has a new connection served, or closes it at once if there is no place for it.
 fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
-    let desk = connections.desk();
-    let count = |which: fn(&Counts) -> &Count| which(locked(&desk).resolver.responder().counts()).add(1);
     let seat = match connections.census.enter(client.ip()) {
-        Entry::Refused => return count(|counts| &counts.tcp_refused),
+        Entry::Refused => return connections.count(|counts| &counts.tcp_refused, 1),
         Entry::Seated(seat) => seat,
         Entry::Instead(seat) => {
-            count(|counts| &counts.tcp_displaced);
+            connections.count(|counts| &counts.tcp_displaced, 1);
             seat
         }
     };
-    count(|counts| &counts.tcp_connections);
+    connections.count(|counts| &counts.tcp_connections, 1);
+    let desk = connections.desk();
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
     let connection = Connection::new(stream, client, (Arc::clone(&desk), seat), connections.census.limits().tcp_idle);
@@ -155,12 +163,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
         Errno::ENONET,
     ];
     error.raw_os_error().is_some_and(|code| OF_ONE.contains(&Errno::from_raw(code)))
-}
-
-/// Whether an error of accept says that this process or the system has no more files or memory.
-fn is_short(error: &io::Error) -> bool {
-    const SHORT: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    error.raw_os_error().is_some_and(|code| SHORT.contains(&Errno::from_raw(code)))
 }
 
 /// One client's connection.

@@ -6,13 +6,16 @@
 use std::env;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 use tracing::warn;
 
 use super::KEPT;
 use phzd::server::Listener;
+use phzd::server::sockets::overlap;
 
 /// Sockets that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -70,41 +73,91 @@ impl Inherited {
         sockets.collect::<Result<_, _>>().map(Self)
     }
 
-    /// The sockets at `address`, and whether whoever gave them keeps them anyway: those of a socket unit.
-    pub fn at(&mut self, address: SocketAddr) -> (Listener, bool) {
-        let (here, others) =
-            std::mem::take(&mut self.0).into_iter().partition(|given: &Given| given.address == address);
-        self.0 = others;
-        let (mut listener, mut kept_anyway) = (Listener::default(), false);
-        for given in here {
-            kept_anyway |= !given.was_kept();
-            match given.socket {
-                Socket::Udp(udp) => listener.udp.push(udp),
-                Socket::Tcp(tcp) => listener.tcp = Some(tcp),
-            }
-        }
-        (listener, kept_anyway)
-    }
-
-    /// Lets go of what is left: own sockets at addresses that the configuration has no longer.
+    /// Takes out what no address of `listen` wants: own sockets at addresses that the configuration has no longer.
     ///
     /// # Errors
-    /// A socket of a socket unit that no `server.listen` wants.
-    pub fn none_left(self) -> Result<(), NotServed> {
-        if let Some(given) = self.0.iter().find(|given| !given.was_kept()) {
-            return Err(NotServed(given.to_string()));
+    /// A socket of a socket unit among them.
+    pub fn unwanted(&mut self, listen: &[SocketAddr]) -> Result<Unwanted, NotServed> {
+        let wanted = |given: &Given| listen.contains(&given.address);
+        let (wanted, unwanted) = std::mem::take(&mut self.0).into_iter().partition::<Vec<_>, _>(wanted);
+        self.0 = wanted;
+        match unwanted.iter().find(|given| !given.was_kept()) {
+            Some(given) => Err(NotServed(given.to_string())),
+            None => Ok(Unwanted(unwanted)),
         }
+    }
+
+    /// The sockets at `address`.
+    pub fn at(&mut self, address: SocketAddr) -> Found {
+        let (here, others) =
+            std::mem::take(&mut self.0).into_iter().partition::<Vec<_>, _>(|given| given.address == address);
+        self.0 = others;
+        let mut found = Found::default();
+        for given in here {
+            let of_unit = !given.was_kept();
+            match given.socket {
+                Socket::Udp(udp) => {
+                    found.udp_of_unit |= of_unit;
+                    found.listener.udp.push(udp);
+                }
+                Socket::Tcp(tcp) => {
+                    found.tcp_of_unit |= of_unit;
+                    found.listener.tcp = Some(tcp);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What was given at one address.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The sockets.
+    pub listener: Listener,
+    /// Those for UDP are of a socket unit, which keeps them anyway; ...
+    pub udp_of_unit: bool,
+    /// ... and the one for TCP is.
+    pub tcp_of_unit: bool,
+}
+
+/// Own sockets that are served no longer. The service manager has them as well, and lets go of them when it is told to.
+#[derive(Debug)]
+pub struct Unwanted(Vec<Given>);
+
+impl Unwanted {
+    /// Whether one of them is in the way of `address`; then it shares its port.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn share(&self, address: SocketAddr) -> io::Result<bool> {
+        let in_the_way = self.0.iter().filter(|given| overlap(given.address, address));
+        let shared = in_the_way.map(|given| match &given.socket {
+            Socket::Udp(udp) => SockRef::from(udp).set_reuse_port(true),
+            Socket::Tcp(tcp) => SockRef::from(tcp).set_reuse_port(true),
+        });
+        shared.collect::<io::Result<Vec<()>>>().map(|shared| !shared.is_empty())
+    }
+
+    /// Lets go of them.
+    pub fn forget(self) {
         for given in self.0 {
             warn!("no longer served, since it is not in server.listen: {given}");
             super::forget(given.address);
         }
-        Ok(())
     }
 }
 
 /// A socket that phzd was given and would not serve.
 #[derive(Debug)]
 pub struct NotServed(String);
+
+impl NotServed {
+    /// One of a socket unit at an address that the configuration is about to have no longer.
+    pub fn at(address: SocketAddr) -> Self {
+        Self(address.to_string())
+    }
+}
 
 impl fmt::Display for NotServed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

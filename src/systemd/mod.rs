@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// Octets of a status that are told: what does not fit into one line of `systemctl status` is in the log.
+/// Characters of a status that are told: what does not fit into one line of `systemctl status` is in the log.
 const STATUS: usize = 400;
 
 /// phzd serves, in these words.

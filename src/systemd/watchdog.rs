@@ -24,22 +24,34 @@ const ROUNDS: u32 = 8;
 /// class CH, whose answer is REFUSED. Before it comes its id.
 const QUERY: [u8; 15] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 3];
 
-/// Starts the watchdog, if the service manager wants one.
-///
-/// # Errors
-/// No thread could be had.
-pub fn start(pulses: Pulses, listening: Arc<Listening>) -> io::Result<()> {
-    let Some(time) = sd_notify::watchdog_enabled() else { return Ok(()) };
-    thread::Builder::new().name("watchdog".into()).spawn(move || watch(time, pulses, &listening))?;
-    Ok(())
+/// The watchdog, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Watchdog {
+    _held: Arc<()>,
+}
+
+impl Watchdog {
+    /// Starts it, if the service manager wants one.
+    ///
+    /// # Errors
+    /// No thread could be had.
+    pub fn start(pulses: Pulses, listening: Arc<Listening>) -> io::Result<Self> {
+        let held = Arc::new(());
+        if let Some(time) = sd_notify::watchdog_enabled() {
+            let wanted = Arc::downgrade(&held);
+            let watching = move || watch(time, pulses, &listening, || wanted.strong_count() > 0);
+            thread::Builder::new().name("watchdog".into()).spawn(watching)?;
+        }
+        Ok(Self { _held: held })
+    }
 }
 
 /// The thread.
-fn watch(time: Duration, pulses: Pulses, listening: &Listening) {
+fn watch(time: Duration, pulses: Pulses, listening: &Listening, wanted: impl Fn() -> bool) {
     let (round, patience) = (time / ROUNDS, time / 2);
     let mut dog = Dog { watch: Watch::new(pulses), answered: Instant::now(), drops: 0 };
     let mut said = None;
-    loop {
+    while wanted() {
         let began = Instant::now();
         let found = dog.look(listening, patience, round);
         if found.is_none() {
@@ -47,7 +59,7 @@ fn watch(time: Duration, pulses: Pulses, listening: &Listening) {
         }
         // A fault is said when it is found, and when it is over: not with every look.
         match &found {
-            _ if found == said => {}
+            _ if found == said || !wanted() => {}
             None => info!("the watchdog is content again"),
             Some(fault) => error!(
                 "{fault} for {} ms: unless that changes, the service manager ends phzd and starts it again",
@@ -93,53 +105,43 @@ impl Dog {
     /// Looks whether all threads have moved, and a query was answered, within `patience`.
     fn look(&mut self, listening: &Listening, patience: Duration, wait: Duration) -> Option<Fault> {
         let still = self.watch.still(patience, Instant::now());
-        let doors: Vec<_> = listening.addresses().into_iter().filter_map(|address| Door::to(address).ok()).collect();
+        let own = Machine::here().addresses;
+        let doors: Vec<_> = listening.addresses().into_iter().filter_map(|address| askable(address, &own)).collect();
         let drops = listening.drops().values().sum();
         // Where the kernel drops what comes, ours may be among it: too much to do is no fault, and a restart no help.
         let excused = doors.is_empty() || drops > self.drops;
         self.drops = drops;
-        if excused || doors.iter().any(|door| door.answers(wait)) {
+        if excused || doors.iter().any(|door| answers(*door, wait).unwrap_or(false)) {
             self.answered = Instant::now();
         }
         if !still.is_empty() {
             return Some(Fault::Still(still));
         }
         let silent = self.answered.elapsed() > patience;
-        silent.then(|| Fault::Silent(doors.iter().map(|door| door.address).collect()))
+        silent.then_some(Fault::Silent(doors))
     }
 }
 
-/// An address that can be asked without a packet leaving this host.
-struct Door {
-    address: SocketAddr,
-    socket: UdpSocket,
+/// Where a query can be sent for `listened` without a packet leaving this host: none where `own` does not have the address
+/// yet. Who has it may be another, who is not to be asked.
+fn askable(listened: SocketAddr, own: &[IpAddr]) -> Option<SocketAddr> {
+    let ip = match listened.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    (ip.is_loopback() || own.contains(&ip)).then(|| SocketAddr::new(ip, listened.port()))
 }
 
-impl Door {
-    /// # Errors
-    /// An address that this host does not have yet: who has it may be another, who is not to be asked.
-    fn to(listened: SocketAddr) -> io::Result<Self> {
-        let ip = match listened.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let address = SocketAddr::new(ip, listened.port());
-        if !ip.is_loopback() && !Machine::here().addresses.contains(&ip) {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        }
-        let socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
-        socket.connect(address)?;
-        Ok(Self { address, socket })
-    }
-
-    /// Whether a query is answered in time, whatever is said.
-    fn answers(&self, wait: Duration) -> bool {
-        let id: [u8; 2] = rand::random();
-        let query = [&id[..], &QUERY].concat();
-        let mut reply = [0; 512];
-        let asked = self.socket.set_read_timeout(Some(wait)).and_then(|()| self.socket.send(&query));
-        let answered = asked.and_then(|_| self.socket.recv(&mut reply));
-        answered.is_ok_and(|length| length >= 12 && reply[..2] == id && reply[2] & 0x80 != 0)
-    }
+/// Whether a query is answered in time, whatever is said. It comes from loopback, which no limit for clients is for.
+fn answers(address: SocketAddr, wait: Duration) -> io::Result<bool> {
+    let here: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let socket = UdpSocket::bind((here, 0))?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(wait))?;
+    let id: [u8; 2] = rand::random();
+    socket.send(&[&id[..], &QUERY].concat())?;
+    let mut reply = [0; 512];
+    let length = socket.recv(&mut reply)?;
+    Ok(length >= 12 && reply[..2] == id && reply[2] & 0x80 != 0)
 }

@@ -69,6 +69,7 @@ impl Loops {
     }
 
     /// Whether `client` is a socket of ours.
+    #[inline]
     pub fn is_ours(&self, client: SocketAddr) -> bool {
         let maybe = self.port(client.port()).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0);
         maybe && self.sockets().contains(&SocketAddr::new(client.ip().to_canonical(), client.port()))

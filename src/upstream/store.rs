@@ -57,7 +57,7 @@ impl Store {
     fn tell(&self, tally: Tally) {
         let Tally { restored, damaged, foreign, future, over } = tally;
         let file = self.path.display();
-        info!(answers = restored, %file, "the cache is back");
+        info!(answers = restored, %file, "the cache is back: {restored} answers");
         if damaged > 0 {
             warn!(places = damaged, %file, "damaged: what stood there is left out");
         }

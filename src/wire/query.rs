@@ -154,6 +154,8 @@ pub struct Edns {
 }
 
 /// Reads a packet through all gates; the name asked is put into `folded`.
+// Once in the hot path, and so as part of it.
+#[inline(always)]
 pub fn decode<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
     let Some(header) = packet.first_chunk::<HEADER>() else { return Decoded::Drop };
     let [_, _, flags, _, qd_high, qd_low, an_high, an_low, ns_high, ns_low, ar_high, ar_low] = *header;
@@ -189,6 +191,12 @@ pub fn decode<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
 /// The name asked, in lower case, if `packet` should turn out to be a query: nothing else of it is looked at.
 pub fn name_asked<'a>(packet: &[u8], folded: &'a mut Folded) -> Option<&'a [u8]> {
     folded.fold(question_name(packet.get(HEADER..)?)?.as_wire())
+}
+
+/// The same wherever else: for a query that waited, or that is one too many.
+#[inline(never)]
+pub fn decode_aside<'a>(packet: &'a [u8], folded: &'a mut Folded) -> Decoded<'a> {
+    decode(packet, folded)
 }
 
 /// Writes the reply to a packet whose question cannot be trusted: its header alone, with `code`.

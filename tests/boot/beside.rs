@@ -41,7 +41,7 @@ fn asked_of_the_resolver(machine: &Machine) -> usize {
 fn by_getent(machine: &Machine) -> (usize, usize) {
     let said = machine.run_unseen(&format!("getent ahostsv4 {ALL} | grep STREAM")).text;
     let private = said.lines().filter(|line| line.starts_with(PRIVATE)).count();
-    println!("    getent ahostsv4, {NAMES} buckets: {private} private, {} others", said.lines().count() - private);
+    println!("  = getent ahostsv4, {NAMES} buckets: {private} private, {} others", said.lines().count() - private);
     (private, said.lines().count() - private)
 }
 
@@ -104,7 +104,7 @@ fn with_its_stub_systemd_resolved_asks_phzd_alone() {
         machine.run_well("systemctl kill --kill-who=main --signal=KILL phzd.service");
         asking.join().unwrap()
     });
-    println!("    {NAMES} questions to 127.0.0.53, phzd killed meanwhile: {private} private, {public} public");
+    println!("  = {NAMES} questions to 127.0.0.53, phzd killed meanwhile: {private} private, {public} public");
     assert_eq!(public, 0);
     assert!(private > NAMES / 4, "{private}");
     assert_eq!(asked_of_the_resolver(&machine), before, "the .2 was asked for a bucket");

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{self, Watch};
+use crate::life::PORT_53;
 use crate::machine::{Machine, wait};
 
 const DOOR: &str = "127.0.0.1:53";
@@ -17,6 +18,7 @@ const AROUND: Duration = Duration::from_secs(1);
 const KILL: &str = "systemctl kill --kill-who=main --signal=KILL phzd.service";
 const STOP: &str = "systemctl kill --kill-who=main --signal=STOP phzd.service";
 const RESTART: &str = "systemctl restart phzd.service";
+const UPGRADE: &str = "dpkg --install /root/phzd.deb";
 
 /// Queries that a process may have had in hand when it was killed: what a thread receives at once.
 const IN_HAND: usize = 64;
@@ -54,14 +56,14 @@ fn watched(machine: &Machine, pause: Duration, harm: &str) -> Seen {
         machine.run_well(harm);
         let healed = wait(|| (![0, before].contains(&machine.main_pid())).then(|| begin.elapsed()));
         machine.wait_until("systemctl is-active phzd.service", "active");
-        println!("    another process after {:.3?}", healed.expect("it is healed"));
+        println!("  = {harm}: another process after {:.3?}", healed.expect("it is healed"));
         thread::sleep(AROUND);
         going.store(false, Ordering::Relaxed);
         watch.join().unwrap()
     });
     let dropped = machine.inside(client::dropped) - dropped;
     println!(
-        "    {} sent, {} answered, {} wrong, {dropped} dropped by the kernel; the longest without a reply {:.3?}, the longest \
+        "  = {} sent, {} answered, {} wrong, {dropped} dropped by the kernel; the longest without a reply {:.3?}, the longest \
          wait {:.3?}",
         watch.sent(),
         watch.answered(),
@@ -98,7 +100,7 @@ fn a_daemon_that_hangs_is_ended_by_the_watchdog() {
 #[test]
 fn a_restart_by_hand_loses_nothing_nor_does_an_upgrade() {
     let machine = Machine::serving();
-    for (pause, harm) in [(10, RESTART), (1, RESTART), (1, "dpkg --install /root/phzd.deb")] {
+    for (pause, harm) in [(10, RESTART), (1, RESTART), (1, UPGRADE)] {
         watched(&machine, Duration::from_millis(pause), harm).nothing_else_is_lost(0);
     }
 }
@@ -111,7 +113,7 @@ fn with_sockets_of_systemd_all_of_it_waits() {
     machine.wait_until_private("127.0.0.1");
     machine.run_well("systemctl --no-pager status phzd.socket");
     machine.run_well("ss -nlup 'sport = :53'");
-    for (harm, in_hand) in [(KILL, IN_HAND), (RESTART, 0)] {
+    for (harm, in_hand) in [(KILL, IN_HAND), (RESTART, 0), (UPGRADE, 0)] {
         let seen = watched(&machine, Duration::from_millis(1), harm);
         seen.nothing_else_is_lost(in_hand);
         assert_eq!(seen.dropped, 0, "the receive buffer that systemd gives holds seconds of this");
@@ -120,4 +122,7 @@ fn with_sockets_of_systemd_all_of_it_waits() {
     machine.run_well("systemctl stop phzd.service");
     machine.wait_until_private("127.0.0.1");
     machine.run_well("systemctl --no-pager status phzd.service");
+    // And where it is removed, no query brings it back.
+    machine.run_well("dpkg --purge phzd");
+    assert_eq!(machine.run_well(PORT_53), "");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::machine::{BUCKET, Machine, PRIVATE, deb, package};
 
 /// Whoever has port 53, of loopback or any address, and is not systemd-resolved's stub.
-const PORT_53: &str = "ss -Hlntup 'sport = :53' | grep -v systemd-resolve || true";
+pub const PORT_53: &str = "ss -Hlntup 'sport = :53' | grep -v systemd-resolve || true";
 
 /// Of phzd: processes, sockets, and what it has kept.
 fn traces(machine: &Machine) -> String {
@@ -49,7 +49,7 @@ fn installing_starts_nothing_and_what_is_enabled_serves_after_the_boot() {
     };
     let ready = when("phzd.service", "ActiveEnterTimestampMonotonic");
     let names = when("nss-lookup.target", "ActiveEnterTimestampMonotonic");
-    println!("phzd was ready {} µs before nss-lookup.target", names - ready);
+    println!("  = phzd was ready {} µs before nss-lookup.target", names - ready);
     assert!(ready <= names, "phzd {ready}, nss-lookup.target {names}");
     machine.run("systemd-analyze critical-chain --no-pager phzd.service");
 }

@@ -29,6 +29,29 @@ fn an_address_that_comes_ten_seconds_after_the_boot_is_served_then() {
 }
 
 #[test]
+fn a_reload_opens_and_closes_addresses_of_port_53() {
+    let machine = Machine::serving();
+    let (before, ask) = (machine.main_pid(), format!("dig @127.0.0.2 +short +tries=1 +timeout=1 {BUCKET}"));
+    machine.configure("[server]\nlisten = [\"127.0.0.1:53\", \"127.0.0.2:53\"]\n");
+    machine.run_well("systemctl reload phzd.service");
+    assert_eq!(machine.run_well(&ask).trim(), PRIVATE);
+    assert_eq!(machine.run_well(&format!("{ask} +tcp")).trim(), PRIVATE);
+    machine.run_well("systemctl --no-pager status phzd.service");
+    // The new one is kept over a restart like the first.
+    machine.run_well("systemctl restart phzd.service");
+    assert_eq!(machine.run_well(&ask).trim(), PRIVATE);
+    assert_ne!(machine.main_pid(), before);
+
+    let before = machine.main_pid();
+    machine.configure("");
+    machine.run_well("systemctl reload phzd.service");
+    assert_ne!(machine.run(&ask).code, 0, "nobody is there now");
+    assert_eq!(machine.run_well("ss -Hlntu 'src 127.0.0.2'"), "", "nor does the service manager keep what is closed");
+    assert_eq!(machine.run_well(&format!("dig @127.0.0.1 +short {BUCKET}")).trim(), PRIVATE);
+    assert_eq!(machine.main_pid(), before);
+}
+
+#[test]
 fn while_the_host_has_no_address_yet_nobody_is_told_the_public_one() {
     let mut machine = Machine::with_phzd();
     // An address comes from DHCP, and that comes late: long after phzd, whose programs ask all the time.
@@ -47,7 +70,7 @@ fn while_the_host_has_no_address_yet_nobody_is_told_the_public_one() {
         watch.join().unwrap()
     });
     println!(
-        "    {} questions from the boot on: {} private, {} public, {} failures, the rest unanswered",
+        "  = {} questions from the boot on: {} private, {} public, {} failures, the rest unanswered",
         watch.sent(),
         watch.answered(),
         watch.public,

@@ -115,7 +115,8 @@ fn the_program_does_with_the_c_library_of_amazon_linux_2023() {
         let mut numbers = version.split('.').map(|number| number.parse().unwrap());
         newest = newest.max(((numbers.next().unwrap(), numbers.next().unwrap()), symbol));
     }
-    println!("newest symbol of the C library: {}", newest.1);
+    let ((major, minor), symbol) = newest;
+    println!("  = newest of the C library: {major}.{minor}, {}", symbol.split_whitespace().last().unwrap_or_default());
     assert!(newest.0 > (0, 0), "objdump named no symbol of the C library");
     assert!(newest.0 <= GLIBC, "Amazon Linux 2023 has no such symbol: {}", newest.1);
 }

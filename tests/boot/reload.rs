@@ -20,9 +20,13 @@ fn load(machine: &Machine) -> Loaded {
 
 #[test]
 fn reloads_under_load_lose_nothing() {
-    let machine = Machine::serving();
+    // With sockets of systemd there is room for half a second of this, so that the machine's other work does not show.
+    let mut machine = Machine::with_phzd();
+    machine.prepare("systemctl enable --quiet phzd.socket");
+    machine.boot();
+    machine.wait_until_private("127.0.0.1");
     let quiet = load(&machine);
-    println!("    without a reload: {quiet:?}");
+    println!("  = without a reload: {quiet:?}");
 
     let going = AtomicBool::new(true);
     let (loaded, reloads) = thread::scope(|scope| {
@@ -40,13 +44,13 @@ fn reloads_under_load_lose_nothing() {
         going.store(false, Ordering::Relaxed);
         (loaded, reloading.join().unwrap())
     });
-    println!("    with {reloads} reloads: {loaded:?}");
+    println!("  = with {reloads} reloads: {loaded:?}");
     assert!(reloads >= 5, "{reloads} reloads");
     // What is lost the kernel has dropped for want of room, as it does without a reload where others keep the processors
     // busy.
     for loaded in [quiet, loaded] {
         assert!(loaded.lost as u64 <= loaded.dropped, "{loaded:?}");
-        assert!(loaded.lost * 4 < loaded.sent, "{loaded:?}");
+        assert!(loaded.lost * 10 < loaded.sent, "{loaded:?}");
     }
 }
 

@@ -36,7 +36,7 @@ fn what_is_under_way_when_it_is_stopped_is_answered() {
             client.send_to(&query(id), server).unwrap();
         }
         thread::sleep(Duration::from_millis(200));
-        let stopping = thread::scope(|scope| {
+        thread::scope(|scope| {
             let stopping = scope.spawn(|| {
                 let begin = Instant::now();
                 machine.run_well("systemctl stop phzd.service");
@@ -53,10 +53,9 @@ fn what_is_under_way_when_it_is_stopped_is_answered() {
                 answered += 1;
             }
             (answered, stopping.join().unwrap())
-        });
-        stopping
+        })
     });
-    println!("    {QUERIES} queries under way, {answered} answered; the stop took {took:.3?}");
+    println!("  = {QUERIES} queries under way, {answered} answered; the stop took {took:.3?}");
     assert_eq!(answered, QUERIES);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(machine.property("Result"), "success");

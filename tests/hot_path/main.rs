@@ -6,7 +6,6 @@
 mod path;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -76,13 +75,20 @@ fn nor_does_a_batch_that_is_foreseen() {
 
 #[test]
 fn nor_does_what_is_one_too_many() {
-    let mut hall = Hall::new(1);
-    for case in plain_and_with_edns() {
-        let client = Ipv4Addr::new(172, 31, 200, case.packet.len() as u8);
-        let case = Case { client: (client, 4242).into(), ..case };
-        hall.ask(&case);
-        let counted = measure(|| (0..TIMES).for_each(|_| _ = hall.ask(&case))).count_total;
-        assert_eq!(counted, 0, "{}", case.name);
+    let text = "[vpc]\nregion = \"ap-northeast-1\"\ncidrs = [\"172.31.0.0/16\"]\n[limits]\nqueries-per-second = 1\n";
+    let (config, _) = Config::parse("phzd.toml", text).unwrap();
+    let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
+    let mut responder = Responder::new(policy, Arc::new(Upstream::new(&config)), Registry::default());
+    let (client, now, mut out) = ("172.31.1.7:4242".parse().unwrap(), Instant::now(), [0; 512]);
+    let packets = [query("www.example.com", 1), with_edns(query("www.example.com", 1)), vec![0; 20]];
+    let mut ask = |packet: &[u8]| responder.enter().respond(packet, client, Transport::Udp, now, &mut out);
+    assert!(matches!(ask(&packets[0]), Outcome::Forward(_)));
+    for packet in &packets {
+        let mut told = [0; 2];
+        let mut flood = || (0..TIMES).for_each(|_| told[usize::from(matches!(ask(packet), Outcome::Drop))] += 1);
+        assert_eq!(measure(&mut flood).count_total, 0);
+        let replies = if packet.len() > 20 { TIMES / 2 } else { 0 };
+        assert_eq!(told, [replies, TIMES - replies]);
     }
 }
 

@@ -226,7 +226,8 @@ impl Hall {
             matches!(hall.respond(packet, address(PRIVATE), Transport::Udp), Outcome::Forward(_))
         };
         while packets.iter().any(|packet| waits(self, packet)) {
-            self.now = forwarder.next_tick(self.now).expect("somebody waits");
+            let due = forwarder.next_tick(self.now).expect("somebody waits");
+            self.now = self.now.max(due);
             forwarder.tick(self.now);
         }
     }

@@ -72,7 +72,7 @@ fn used(entry: &Entry<'_>) {
             assert!(answer.write(&query, place, limit, &mut out) <= limit);
         }
     }
-    drop(Answer::spliced(question.name.as_wire(), answer.aliases(), &answer, Placement::FRESH));
+    drop(Answer::spliced(question.name.as_wire(), (answer.aliases(), false), &answer, Placement::FRESH));
     answer.raise_ttls(5);
 }
 

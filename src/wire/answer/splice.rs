@@ -13,9 +13,14 @@ const FIXED: usize = 10;
 
 impl Answer {
     /// The answer to `question_name` (wire form) whose chain of CNAMEs, `links`, leads to a name of which `end` is the
-    /// answer, placed as `place` says. What is true only of the whole (AD) goes. `None` if there is no link, or the
+    /// answer, placed as `place` says; `stale` says that the time of some of them is over. What is true only of the whole (AD) goes. `None` if there is no link, or the
     /// whole is too long for its pointers.
-    pub fn spliced(question_name: &[u8], links: &[Alias], end: &Self, place: Placement) -> Option<Self> {
+    pub fn spliced(
+        question_name: &[u8],
+        (links, stale): (&[Alias], bool),
+        end: &Self,
+        place: Placement,
+    ) -> Option<Self> {
         let target = links.last()?.target.as_wire();
         let mut body = Vec::with_capacity(512 + end.body.len());
         let mut ttls = Vec::with_capacity(links.len() + end.ttls.len());
@@ -50,7 +55,7 @@ impl Answer {
             apexes: Box::default(),
             stride: 0,
             aliases: Box::default(),
-            errors: if place.stale { STALE.clone().into() } else { end.errors.clone() },
+            errors: if stale || place.stale { STALE.clone().into() } else { end.errors.clone() },
         })
     }
 }
@@ -170,7 +175,7 @@ mod tests {
         let zone = Builder::new(3).record(Section::Authority, kind::NS, 60, b"\x01n\x00").build();
         let name: Name = "www.example".parse().unwrap();
         let place = Placement { apex: 5, ..Placement::FRESH };
-        let spliced = Answer::spliced(name.as_wire(), &links, &zone, place).unwrap();
+        let spliced = Answer::spliced(name.as_wire(), (&links, false), &zone, place).unwrap();
         assert_eq!(spliced.rcode(), 3);
         assert_eq!(
             shown(&spliced, "www.example"),
@@ -213,7 +218,7 @@ mod tests {
         let name: Name = "a.private.example".parse().unwrap();
         let links = [link("b.private.example", 60), link("www.public.example", 60)];
         let place = Placement { age: 100, ..Placement::FRESH };
-        let spliced = Answer::spliced(name.as_wire(), &links, &received.answer, place).unwrap();
+        let spliced = Answer::spliced(name.as_wire(), (&links, false), &received.answer, place).unwrap();
         assert_eq!(
             shown(&spliced, "a.private.example"),
             [
@@ -231,15 +236,16 @@ mod tests {
     fn a_pointer_that_cannot_reach_so_far_ends_the_joining() {
         let far = Builder::new(0).record(Section::Answer, kind::NS, 1, &[0xff, 0xff]).build();
         let name: Name = "a.example".parse().unwrap();
-        assert_eq!(Answer::spliced(name.as_wire(), &[link("b.example", 1)], &far, Placement::FRESH), None);
-        assert_eq!(Answer::spliced(name.as_wire(), &[], &far, Placement::FRESH), None);
+        assert_eq!(Answer::spliced(name.as_wire(), (&[link("b.example", 1)], false), &far, Placement::FRESH), None);
+        assert_eq!(Answer::spliced(name.as_wire(), (&[], false), &far, Placement::FRESH), None);
     }
 
     #[test]
     fn data_that_is_not_what_its_type_says_stays_as_it_is() {
         let odd = Builder::new(0).record(Section::Answer, 35, 1, &[9, 9, 9, 9, 200]).build();
         let name: Name = "a.example".parse().unwrap();
-        let spliced = Answer::spliced(name.as_wire(), &[link("b.example", 1)], &odd, Placement::FRESH).unwrap();
+        let spliced =
+            Answer::spliced(name.as_wire(), (&[link("b.example", 1)], false), &odd, Placement::FRESH).unwrap();
         assert!(spliced.body.ends_with(&[9, 9, 9, 9, 200]));
     }
 }
