@@ -29,8 +29,9 @@ const ROUND: Duration = Duration::from_secs(1);
 const BETWEEN_RESTS: usize = 50;
 const REST: Duration = Duration::from_millis(2);
 
-/// Connections opened in a round, at the most: they take places and hold them; it is no flood of packets.
-const MOST: u64 = 1500;
+/// Connections opened between two rests, at the most: some 1,600 a second of each kind, as places are taken and held, and
+/// none in a burst.
+const MOST: u64 = 8;
 
 /// What they do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -104,10 +105,11 @@ pub fn hold(habit: Habit, count: usize) -> Outcome<()> {
     let (mut places, mut held): (Vec<Option<Place>>, _) = (Vec::new(), Held::default());
     places.resize_with(count, || None);
     loop {
-        let (begin, most) = (Instant::now(), held.opened + MOST);
+        let (begin, mut most) = (Instant::now(), held.opened + MOST);
         for (number, place) in places.iter_mut().enumerate() {
             if number.is_multiple_of(BETWEEN_RESTS) {
                 thread::sleep(REST);
+                most = held.opened + MOST;
             }
             if let Some(held_place) = place
                 && !held_place.goes_on((habit == Habit::Slow).then_some(&query))
