@@ -4,7 +4,7 @@
 //! not what else the machine does.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,13 @@ struct World {
     /// What the others got, and how long that took.
     got: Vec<(Duration, u8)>,
     serial: u32,
+    /// The resolver says nothing.
+    silent: bool,
+    /// And nobody is there to say anything.
+    refuses: bool,
+    policy: Arc<ArcSwap<Policy>>,
+    /// Sockets towards it.
+    open: BTreeSet<usize>,
 }
 
 impl World {
@@ -63,6 +70,7 @@ impl World {
         let upstream = Arc::new(Upstream::new(&config));
         let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&config)));
         let registry = Registry::default();
+        let kept = Arc::clone(&policy);
         Self {
             now: Instant::now(),
             responder: Responder::new(policy, Arc::clone(&upstream), registry.clone()),
@@ -72,6 +80,10 @@ impl World {
             replies: BinaryHeap::new(),
             got: Vec::new(),
             serial: 0,
+            silent: false,
+            refuses: false,
+            policy: kept,
+            open: BTreeSet::new(),
         }
     }
 
@@ -102,7 +114,24 @@ impl World {
     /// The resolver takes two milliseconds, and thirty for one question in ten. What begins with `r` it does not know.
     fn carry_out(&mut self) {
         for action in std::mem::take(self.forwarder.actions()) {
-            let Action::Send { socket, mut message } = action else { continue };
+            let (socket, mut message) = match action {
+                Action::Send { socket, message } => (socket, message),
+                Action::Open { socket, .. } => {
+                    assert!(self.open.insert(socket));
+                    continue;
+                }
+                Action::Close { socket } => {
+                    assert!(self.open.remove(&socket));
+                    continue;
+                }
+                Action::Fetch { .. } => continue,
+            };
+            if self.silent {
+                if self.refuses {
+                    self.replies.push(Reverse((self.now + Duration::from_micros(100), socket, Vec::new())));
+                }
+                continue;
+            }
             let takes = if self.random.random_range(0..10) == 0 { 30 } else { 2 };
             message.truncate(message.len() - 11);
             let unknown = message[13].eq_ignore_ascii_case(&b'r');
@@ -135,7 +164,11 @@ impl World {
             if reply.is_some_and(|reply| reply <= self.now)
                 && let Some(Reverse((_, socket, message))) = self.replies.pop()
             {
-                self.forwarder.datagram(socket, &message, self.now);
+                if message.is_empty() {
+                    self.forwarder.unreachable(socket, self.now);
+                } else {
+                    self.forwarder.datagram(socket, &message, self.now);
+                }
             }
             self.forwarder.tick(self.now);
             self.carry_out();
@@ -190,4 +223,34 @@ fn a_flood_of_random_names_costs_others_little_and_leaves_the_popular_in_the_cac
     let hits = totals.hits;
     (0..POPULAR).for_each(|number| world.ask(([172, 31, 1, 9], 1024).into(), &format!("popular{number}.example")));
     assert_eq!(world.registry.totals().hits - hits, u64::from(POPULAR), "all of them are still there");
+}
+
+/// Names that are asked for without a pause keep their questions under way, and with them the sockets that their answers may
+/// still come by: while nobody answers, and not when somebody does again.
+#[test]
+fn outages_leave_no_sockets_behind() {
+    let mut world = World::new();
+    let mut left = Vec::new();
+    for round in 0..10 {
+        world.refuses = round % 2 == 0;
+        // With a reload every few seconds, after which questions have other routes.
+        for (silent, seconds) in [(true, 10), (false, 12)] {
+            world.silent = silent;
+            for tick in 0..seconds * 100 {
+                if tick % 500 == 0 {
+                    let (config, _) = Config::parse("phzd.toml", CONFIG).unwrap();
+                    world.policy.store(Arc::new(Policy::new(&config)));
+                }
+                let client = SocketAddr::from(([172, 31, 1, world.random.random_range(10..30)], 4242));
+                world.serial += 1;
+                let fresh = format!("new{}.example", world.serial);
+                world.ask(client, &fresh);
+                world.ask(client, &format!("r{}.example", tick % 100));
+                world.wait(Duration::from_millis(10));
+            }
+        }
+        left.push(world.open.len());
+    }
+    println!("sockets after each of the outages: {left:?}");
+    assert!(left.iter().all(|sockets| *sockets <= 40), "{left:?}");
 }
