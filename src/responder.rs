@@ -456,10 +456,12 @@ impl Hall<'_> {
 
     /// Writes the chain that was followed, and the answer at its end.
     fn end(&self, asking: &Asking<'_>, chain: &Chain, answer: &Answer, place: Placement, out: &mut [u8]) -> Written {
-        // What could not be had is no answer with a chain before it.
-        let failed = !matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
-        if chain.is_empty() || failed {
+        if chain.is_empty() {
             return self.write(asking.query, asking.account, answer, place, out);
+        }
+        // What could not be had is no answer with a chain before it.
+        if !matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
+            return self.write(asking.query, asking.account, &answer.without_records(), place, out);
         }
         let whole = Answer::spliced(asking.query.name(), (chain.links.as_slice(), chain.stale), answer, place);
         self.write(asking.query, asking.account, &whole.unwrap_or_else(too_long), Placement::FRESH, out)

@@ -123,6 +123,11 @@ impl Answer {
         Builder::new(rcode).build()
     }
 
+    /// The same code and reasons without records, which belong behind the question that they were an answer to.
+    pub fn without_records(&self) -> Self {
+        self.errors.iter().cloned().fold(Builder::new(self.rcode), Builder::error).build()
+    }
+
     /// An answer without records that says why.
     pub fn error(rcode: u16, error: ExtendedError) -> Self {
         Builder::new(rcode).error(error).build()
