@@ -57,6 +57,7 @@ struct World {
     serial: u32,
     /// The resolver says nothing.
     silent: bool,
+    fails: bool,
     /// And nobody is there to say anything.
     refuses: bool,
     policy: Arc<ArcSwap<Policy>>,
@@ -81,6 +82,7 @@ impl World {
             got: Vec::new(),
             serial: 0,
             silent: false,
+            fails: false,
             refuses: false,
             policy: kept,
             open: BTreeSet::new(),
@@ -127,7 +129,11 @@ impl World {
                 Action::Fetch { .. } => continue,
             };
             if self.silent {
-                if self.refuses {
+                if self.fails {
+                    message.truncate(message.len() - 11);
+                    (message[2], message[3], message[11]) = (0x81, 0x82, 0);
+                    self.replies.push(Reverse((self.now + Duration::from_micros(300), socket, message)));
+                } else if self.refuses {
                     self.replies.push(Reverse((self.now + Duration::from_micros(100), socket, Vec::new())));
                 }
                 continue;
@@ -232,7 +238,8 @@ fn outages_leave_no_sockets_behind() {
     let mut world = World::new();
     let mut left = Vec::new();
     for round in 0..10 {
-        world.refuses = round % 2 == 0;
+        world.refuses = round % 3 == 0;
+        world.fails = round % 3 == 2;
         // With a reload every few seconds, after which questions have other routes.
         for (silent, seconds) in [(true, 10), (false, 12)] {
             world.silent = silent;
@@ -240,6 +247,8 @@ fn outages_leave_no_sockets_behind() {
                 if tick % 500 == 0 {
                     let (config, _) = Config::parse("phzd.toml", CONFIG).unwrap();
                     world.policy.store(Arc::new(Policy::new(&config)));
+                    world.forwarder.probe(&config.vpc.resolvers, world.now);
+                    world.carry_out();
                 }
                 let client = SocketAddr::from(([172, 31, 1, world.random.random_range(10..30)], 4242));
                 world.serial += 1;
