@@ -171,7 +171,9 @@ fn addresses_that_have_shown_themselves_are_as_many_as_there_is_room_for() {
     let remembered = (0..number).filter(|number| shown.has(address(*number), 1000)).count();
     assert!((7_000..=8_192).contains(&remembered), "{remembered}");
     assert_eq!((number..2 * number).filter(|number| shown.has(address(*number), 1000)).count(), 0);
-    assert!((number - 1000..number).all(|number| shown.has(address(number), 1000)), "the newest among them");
+    // Lines are drawn: once in a thousand runs one has nine of the newest for its eight places.
+    let newest = (number - 1000..number).filter(|number| shown.has(address(*number), 1000)).count();
+    assert!(newest > 990, "{newest} of the thousand newest");
 }
 
 #[test]
