@@ -194,10 +194,11 @@ impl Scene {
         }
     }
 
-    /// Judges a reply. Whether it is `stale` may be known; otherwise the reply has to say so.
+    /// Judges a reply. Whether it is `stale` may be known; otherwise the reply has to say so, if it has an OPT to say it in.
     fn replied(&mut self, packet: &[u8], client: SocketAddr, transport: Transport, length: usize, stale: Option<bool>) {
         let message = judge(packet, client, transport, (&self.out, length), false);
-        let stale = stale.unwrap_or_else(|| has_error(&self.out[..length], 3));
+        let without_opt = packet.get(10..12) == Some(&[0, 0]);
+        let stale = stale.unwrap_or_else(|| without_opt || has_error(&self.out[..length], 3));
         self.out[..length].fill(FILL);
         let Some(message) = message.filter(|_| self.strict) else { return };
         for record in records(&message) {
