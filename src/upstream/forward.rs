@@ -180,12 +180,16 @@ impl<W> Forwarder<W> {
         }
         flight.board(Waiter { deadline, seat, who: waiter });
         flight.prolong(now);
-        let queued = flight.queued;
+        let (queued, due) = (flight.queued, flight.repeat.take_if(|due| *due <= now).is_some());
         if queued {
             self.line.queue(seat, flown);
             self.pump(now);
         }
         self.take_off(flown.key, now);
+        // Before an old answer is served: once nobody waits, nothing is repeated.
+        if due {
+            self.repeat(flown.key, now);
+        }
         self.serve_stale_if_short(flown, seat);
         if self.flights.get(flown.key).is_some_and(|flight| flight.stale.is_some() && flight.stale_from <= now) {
             self.serve_stale(flown.key);
