@@ -25,6 +25,19 @@ use phzd::server::{Limits, Listener, Server};
 /// nobody answers were seen to hold 755 sockets; at most 256 more are TCP.
 const OTHER_DESCRIPTORS: usize = 2048;
 
+/// A setting: its key, and what gives the first the value of the second, and says whether that is another.
+type Setting = (&'static str, fn(&mut Settings, &Settings) -> bool);
+
+/// The settings that are as they were at the start, whatever is read later.
+const UNTIL_A_RESTART: [Setting; 6] = [
+    ("udp-threads", |to, from| put(&mut to.udp_threads, &from.udp_threads)),
+    ("pin-threads", |to, from| put(&mut to.pin_threads, &from.pin_threads)),
+    ("busy-poll-us", |to, from| put(&mut to.busy_poll, &from.busy_poll)),
+    ("receive-buffer-kb", |to, from| put(&mut to.receive_buffer, &from.receive_buffer)),
+    ("control", |to, from| put(&mut to.control, &from.control)),
+    ("http", |to, from| put(&mut to.http, &from.http)),
+];
+
 /// What the daemon listens on, and the server behind it.
 #[derive(Debug)]
 pub struct Listening {
@@ -134,10 +147,9 @@ impl Listening {
         served.iter().for_each(|address| info!(%address, "listening on {address}"));
         let within = within_descriptors(settings);
         self.server.limit(limits(&within, &config.limits));
-        let mut now = self.now();
-        let Settings { udp_threads, pin_threads, busy_poll, receive_buffer, .. } = now.settings;
-        let (control, http) = (now.settings.control.clone(), now.settings.http);
-        now.settings = Settings { udp_threads, pin_threads, busy_poll, receive_buffer, control, http, ..within };
+        let (mut now, mut in_force) = (self.now(), within);
+        UNTIL_A_RESTART.iter().for_each(|(_, put)| _ = put(&mut in_force, &now.settings));
+        now.settings = in_force;
         Ok(())
     }
 
@@ -199,16 +211,8 @@ impl Listening {
 
     /// The keys of `settings` whose values are in force only when phzd is started again.
     pub fn not_in_force(&self, settings: &Settings) -> Vec<&'static str> {
-        let now = self.now();
-        let same = [
-            ("udp-threads", now.settings.udp_threads == settings.udp_threads),
-            ("pin-threads", now.settings.pin_threads == settings.pin_threads),
-            ("busy-poll-us", now.settings.busy_poll == settings.busy_poll),
-            ("receive-buffer-kb", now.settings.receive_buffer == settings.receive_buffer),
-            ("control", now.settings.control == settings.control),
-            ("http", now.settings.http == settings.http),
-        ];
-        same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+        let mut in_force = self.settings();
+        UNTIL_A_RESTART.iter().filter(|(_, put)| put(&mut in_force, settings)).map(|(key, _)| *key).collect()
     }
 
     /// Takes no more queries, and lets what is under way finish, for at most 1.5 s.
@@ -240,6 +244,12 @@ impl Ready {
         warn_of_buffer(stated, opened.receive_buffer, settings, raise);
         Ok(Self { stated, listener: opened.listener, keep: Keep { udp: !udp_of_unit, tcp: !tcp_of_unit } })
     }
+}
+
+fn put<T: Clone + PartialEq>(to: &mut T, from: &T) -> bool {
+    let other = to != from;
+    to.clone_from(from);
+    other
 }
 
 fn warn_of_buffer(address: SocketAddr, given: usize, settings: &Settings, raise: &str) {
