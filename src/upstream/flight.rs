@@ -19,8 +19,12 @@ const LINGER: Duration = Duration::from_secs(5);
 const MAX_SENDS: usize = 8;
 /// Times it is asked again for those who join then: about as many seconds as they wait.
 const MORE_SENDS: usize = 4;
-/// Datagrams whose answers are awaited at one time.
+/// Datagrams whose answers are awaited at one time, ...
 const MAX_AWAITED: usize = 16;
+/// ... and how long after they were sent: a name that is asked for and never answered would hold their sockets.
+const TOO_LATE: Duration = Duration::from_secs(10);
+/// Clients whose turns a flight has though they have been told something old.
+const MAX_KEPT: usize = 4;
 
 /// Names a flight for as long as it lasts: its place, and a number no other flight ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +52,8 @@ pub(super) struct Flight<W> {
     pub route: Arc<Route>,
     /// Who waits; the first deadline is first.
     pub waiters: VecDeque<Waiter<W>>,
-    /// A seat of its own, if it waits for a packet though nobody waits for it.
-    pub seat: Option<Seat>,
+    /// Seats of clients who have been told something old, while it waits for a packet.
+    pub kept: Vec<Seat>,
     /// It waits for a packet.
     pub queued: bool,
     /// Datagrams whose answers would still be taken.
@@ -159,7 +163,7 @@ impl<W> Flight<W> {
             spelling,
             // Most have one of each, and room for four would be a kilobyte.
             waiters: VecDeque::with_capacity(1),
-            seat: None,
+            kept: Vec::new(),
             queued: false,
             sent: Vec::with_capacity(1),
             most_sends: MAX_SENDS.max(2 * route.hops().len()),
@@ -199,7 +203,25 @@ impl<W> Flight<W> {
 
     /// All seats that are taken for it.
     pub fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.waiters.iter().map(|waiter| waiter.seat).chain(self.seat)
+        self.waiters.iter().map(|waiter| waiter.seat).chain(self.kept.iter().copied())
+    }
+
+    /// Keeps the seat of one who waits no more. Returns the one that is given up for it: of each client the newest has the
+    /// next turn, and of more clients than a few it matters little whose comes first.
+    pub fn keep(&mut self, seat: Seat) -> Option<Seat> {
+        if let Some(kept) = self.kept.iter_mut().find(|kept| kept.client() == seat.client()) {
+            return Some(std::mem::replace(kept, seat));
+        }
+        if self.kept.len() >= MAX_KEPT {
+            return Some(seat);
+        }
+        self.kept.push(seat);
+        None
+    }
+
+    /// Whether it was made just now, and nobody wants it.
+    pub fn is_new(&self) -> bool {
+        self.waiters.is_empty() && self.sent.is_empty() && !self.is_under_way()
     }
 
     /// Whether anything has been asked, or is about to be.
@@ -216,10 +238,15 @@ impl<W> Flight<W> {
         if self.queued || self.fetching.is_some() || self.repeat.is_some() {
             return;
         }
-        let Some(last) = self.sent.last() else { return };
+        let most_sends = self.most_sends.max(self.sends + MORE_SENDS);
+        let Some(last) = self.sent.last() else {
+            // Nothing is awaited of what was sent before.
+            self.most_sends = most_sends;
+            return;
+        };
         // What went aside was for nobody: those who wait now have it repeated in its time.
         let again = if self.sends == 0 { last.due.unwrap_or(now) } else { last.at + MOST_PATIENCE };
-        self.most_sends = self.most_sends.max(self.sends + MORE_SENDS);
+        self.most_sends = most_sends;
         self.repeat = Some(again.max(now));
         self.spent = Places::default();
     }
@@ -240,11 +267,15 @@ impl<W> Flight<W> {
         sent.peek().is_some() && sent.all(|sent| sent.due.is_none())
     }
 
-    /// Notes a datagram. Beyond what is awaited at one time the oldest is given back, to be forgotten.
-    pub fn note(&mut self, sent: Sent) -> Option<Sent> {
-        let oldest = (self.sent.len() >= MAX_AWAITED).then(|| self.sent.remove(0));
+    /// Notes a datagram. Those whose answers will not come any more are given back, to be forgotten, and the oldest
+    /// beyond what is awaited at one time.
+    pub fn note(&mut self, sent: Sent) -> Vec<Sent> {
+        let late = |other: &Sent| sent.at.saturating_duration_since(other.at) >= TOO_LATE;
+        let late = self.sent.iter().take_while(|other| late(other)).count();
+        let over = (self.sent.len() + 1).saturating_sub(MAX_AWAITED);
+        let forgotten = self.sent.drain(..late.max(over)).collect();
         self.sent.push(sent);
-        oldest
+        forgotten
     }
 
     /// When it ends, whoever might still answer.

@@ -151,19 +151,25 @@ impl<W> Forwarder<W> {
 
     /// Somebody wants an answer.
     pub fn ask(&mut self, ask: Ask<W>, now: Instant) {
-        let Ask { question, mut route, deadline, client, waiter } = ask;
-        let mut down = self.is_down(&route);
-        if down && let Some(fallback) = route.fallback().cloned() {
-            self.look(&question, &route, now);
-            route = fallback;
-            down = self.is_down(&route);
-        }
+        let Some(fallback) = ask.route.fallback().filter(|_| self.is_down(&ask.route)).cloned() else {
+            return self.ask_there(ask, None, now);
+        };
+        self.look(&ask.question, &ask.route, now);
+        let kept = self.upstream.cached_or_stale(&ask.route, ask.question.as_asked(), now);
+        self.ask_there(Ask { route: fallback, ..ask }, kept.map_or_else(|stale| stale, Some), now);
+    }
+
+    /// Somebody wants an answer from just this route. What another route said once, `kept`, is better than none.
+    fn ask_there(&mut self, ask: Ask<W>, kept: Option<Hit>, now: Instant) {
+        let Ask { question, route, deadline, client, waiter } = ask;
         // It may have come while the question was on its way here.
         let stale = match self.upstream.cached_or_stale(&route, question.as_asked(), now) {
             Ok(hit) => return self.answered.push((waiter, hit)),
-            Err(stale) => stale,
+            Err(stale) => stale.or(kept),
         };
-        if let (true, Some(stale)) = (down, &stale) {
+        if let Some(stale) = &stale
+            && self.is_down(&route)
+        {
             self.answered.push((waiter, stale.clone()));
             return self.look(&question, &route, now);
         }
@@ -175,12 +181,15 @@ impl<W> Forwarder<W> {
         let client = self.upstream.prefixes().of(client);
         let seat = self.line.sit(client, flown);
         let Some(flight) = self.flights.get_mut(flown.key) else { return };
-        if flight.stale.is_none() && stale.is_some() {
-            (flight.stale, flight.stale_from) = (stale, now + STALE_AFTER);
+        if flight.stale.is_none() {
+            flight.stale_from = now + STALE_AFTER;
         }
+        // What may be served stale may not for ever, and a flight can last as long as somebody asks.
+        flight.stale = stale;
         flight.board(Waiter { deadline, seat, who: waiter });
         flight.prolong(now);
-        let (queued, due) = (flight.queued, flight.repeat.take_if(|due| *due <= now).is_some());
+        let queued = flight.queued;
+        let due = !queued && flight.repeat.take_if(|due| *due <= now).is_some();
         if queued {
             self.line.queue(seat, flown);
             self.pump(now);

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use super::super::flight::{Fetching, Flown, Sent, Why};
+use super::super::flight::{Fetching, Flight, Flown, Sent, Why};
 use super::super::track::{MOST_PATIENCE, Standing, Track};
 use super::super::{Hop, Route};
 use super::{Action, Forwarder, SWEEP};
@@ -99,10 +99,8 @@ impl<W> Forwarder<W> {
         if std::mem::take(&mut flight.queued) {
             flight.seats().for_each(|seat| self.line.unqueue(seat));
         }
-        // A seat of its own is for the queue alone.
-        if let Some(seat) = flight.seat.take() {
-            self.line.leave(seat);
-        }
+        // Seats that nobody waits on are for the queue alone.
+        flight.kept.drain(..).for_each(|seat| self.line.leave(seat));
     }
 
     /// Sends a flight's question to the resolver at `place`; the first time perhaps to another beside it, now or soon.
@@ -124,11 +122,14 @@ impl<W> Forwarder<W> {
         let mut others = flight.route.hops().iter().enumerate().filter(|(place, _)| !flight.was_asked(*place));
         let wanting = others.find(|(_, hop)| {
             let track = self.resolvers.get(hop.address());
-            hop.is_plain() && self.is_usable(hop) && track.is_none_or(|track| track.wants_a_look(now))
+            self.is_usable(hop) && track.is_none_or(|track| track.wants_a_look(now))
         });
-        if let Some((place, hop)) = wanting
-            && self.can_spare(hop, now)
-        {
+        let Some((place, hop)) = wanting else { return };
+        if !hop.is_plain() {
+            // A flight has one stream at a time, and this one may need it.
+            let route = Arc::new(Route::new([hop.target.clone()], &[]));
+            self.ask_aside(flight.question.clone(), route, Some(0), now);
+        } else if self.can_spare(hop, now) {
             self.transmit(key, place, true, now);
         }
     }
@@ -181,9 +182,7 @@ impl<W> Forwarder<W> {
                 self.transmit(key, place, true, now);
                 self.set_timer(key);
             }
-            _ if self.flights.get(key).is_some_and(|flight| flight.sent.is_empty() && !flight.is_under_way()) => {
-                self.remove(key);
-            }
+            _ if self.flights.get(key).is_some_and(Flight::is_new) => self.remove(key),
             _ => {}
         }
     }
@@ -257,9 +256,7 @@ impl<W> Forwarder<W> {
             flight.repeat = repeated.then(|| now + wait);
         }
         let sent = Sent { socket: at.socket, id: at.id, place, at: now, due: Some(now + patience) };
-        if let Some(oldest) = flight.note(sent) {
-            self.release(oldest);
-        }
+        flight.note(sent).into_iter().for_each(|sent| self.release(sent));
     }
 
     /// Nothing is awaited any more of all that a flight sent.

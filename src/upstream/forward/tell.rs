@@ -29,9 +29,10 @@ impl<W> Forwarder<W> {
             && let Some(waiter) = flight.waiters.remove(place)
         {
             self.upstream.ledger.forwarding.turned_away.add(1);
-            self.answered.push((waiter.who, Hit::fresh(servfail(ExtendedError::OTHER, why))));
+            let told = flight.stale.clone().unwrap_or_else(|| Hit::fresh(servfail(ExtendedError::OTHER, why)));
+            self.answered.push((waiter.who, told));
         } else {
-            flight.seat = None;
+            flight.kept.retain(|kept| *kept != seat);
         }
         self.line.leave(seat);
         // What nobody waits for need not be asked, nor remembered when there is so much.
@@ -45,21 +46,22 @@ impl<W> Forwarder<W> {
     pub(super) fn serve_stale_if_short(&mut self, flown: Flown, seat: Seat) {
         let Some(flight) = self.flights.get_mut(flown.key) else { return };
         if flight.queued && flight.stale.is_some() {
-            // Its seat is kept, so that it is asked at all.
+            // A seat of each client is kept, so that it is asked at all, and when the first of them has their turn.
             let last = flight.waiters.iter().position(|waiter| waiter.seat == seat);
             if let (Some(place), Some(stale)) = (last, flight.stale.clone())
                 && let Some(waiter) = flight.waiters.remove(place)
             {
                 self.answered.push((waiter.who, stale));
-                if let Some(kept) = flight.seat.replace(seat) {
-                    self.line.leave(kept);
-                }
+                flight.keep(seat).into_iter().for_each(|seat| self.line.leave(seat));
             }
         }
     }
 
     /// Those whose deadline has come are told; when it is the last one's, nothing more is sent.
     pub(super) fn tell_the_late(&mut self, key: usize, now: Instant) {
+        let Some(flight) = self.flights.get(key) else { return };
+        // That a look was in vain, or that those are away for whom others are asked, says nothing of the question.
+        let telling = flight.sends > 0 && (flight.route.fallback().is_none() || !self.is_down(&flight.route));
         let Some(flight) = self.flights.get_mut(key) else { return };
         let failure = if flight.queued && flight.sent.is_empty() {
             servfail(ExtendedError::OTHER, "more is asked than upstream.packets-per-second allows")
@@ -82,7 +84,7 @@ impl<W> Forwarder<W> {
         let first = !std::mem::replace(&mut flight.ended, true);
         if flight.sent.is_empty() && flight.fetching.is_none() || flight.gone() <= now {
             self.remove(key);
-        } else if first {
+        } else if first && telling {
             self.upstream.fail(&flight.route, &flight.question, failure, now);
         }
     }
@@ -110,11 +112,11 @@ impl<W> Forwarder<W> {
     /// All who wait are asked for elsewhere.
     pub(super) fn reroute(&mut self, key: usize, to: &Arc<Route>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        let question = flight.question.clone();
+        let (question, kept) = (flight.question.clone(), flight.stale.clone());
         for Waiter { deadline, seat, who } in std::mem::take(&mut flight.waiters) {
             self.line.leave(seat);
             let (question, route, client) = (question.clone(), Arc::clone(to), seat.client().address());
-            self.ask(Ask { question, route, deadline, client, waiter: who }, now);
+            self.ask_there(Ask { question, route, deadline, client, waiter: who }, kept.clone(), now);
         }
     }
 
