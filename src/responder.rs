@@ -339,10 +339,12 @@ impl Hall<'_> {
         out: &mut [u8],
     ) -> Course {
         loop {
+            // It is of this name alone, also if a zone that has come with a reload decides about it now.
+            let told = told.take();
             let step = match self.policy.decide(chain.name(asking.query), asking.who, &self.endpoints) {
                 Decision::Zone { zone, apex, found } => self.private(asking, &chain, zone, apex, found, out),
                 Decision::Denied { zone, apex } => self.denied(asking, &chain, zone, apex, out),
-                Decision::Route(route) => match told.take() {
+                Decision::Route(route) => match told {
                     Some(hit) => self.forwarded(asking, &mut chain, hit, out),
                     None => self.routed(asking, &mut chain, route, now, out),
                 },
