@@ -136,7 +136,7 @@ impl Cache {
     }
 
     /// Keeps `answer` for `lifetime` from `now` on, in place of what was kept for the same question. Not if the
-    /// lifetime is zero or the answer larger than a share; what was kept then stays.
+    /// lifetime is zero or the answer larger than a share; what was kept then has its time, and is not served past it.
     pub fn insert(
         &self,
         route: &Arc<Route>,
@@ -145,8 +145,10 @@ impl Cache {
         lifetime: Duration,
         now: Instant,
     ) {
-        let Some(expires) = now.checked_add(lifetime).filter(|_| !lifetime.is_zero()) else { return };
         let hash = self.hash(route, question.as_asked());
+        let Some(expires) = now.checked_add(lifetime).filter(|_| !lifetime.is_zero()) else {
+            return self.shard(hash).supersede(hash, route, question.as_asked());
+        };
         // Whatever takes memory is done before the lock is.
         let weight = weight(question, &answer);
         let entry = Entry {
@@ -160,6 +162,7 @@ impl Cache {
             expires,
             trouble: None,
             renewed: false,
+            superseded: false,
             weight,
             uses: 0,
             queue: Queue::Small,
@@ -183,7 +186,7 @@ impl Cache {
         let entry = shard.find(hash, route, question.as_asked());
         let in_a_row = entry.as_ref().map_or(0, |entry| entry.failures(now));
         let pause = FAILURE * (1 << in_a_row.min(2)).min(MOST_FAILURE);
-        let usable = |entry: &&mut Entry| now < entry.expires || entry.may_be_stale(stale, now);
+        let usable = |entry: &&mut Entry| now < entry.usable_until(stale);
         let Some(entry) = entry.filter(|entry| entry.outcome != Outcome::Failure).filter(usable) else {
             drop(shard);
             self.insert(route, question, (failure, Outcome::Failure), pause, now);
@@ -191,8 +194,9 @@ impl Cache {
         };
         let told = (!last).then(|| Hit { stale: now >= entry.expires, ..entry.hit(now) });
         let before = entry.trouble.as_ref().map_or(0, |trouble| trouble.footprint());
-        let trouble =
-            Trouble { until: now + pause, failure: last.then_some(failure), failures: in_a_row.saturating_add(1) };
+        // An old answer is not told for longer than it may be; what is told instead of it is.
+        let until = if last { now + pause } else { (now + pause).min(entry.usable_until(stale)) };
+        let trouble = Trouble { until, failure: last.then_some(failure), failures: in_a_row.saturating_add(1) };
         let (queue, more) = (entry.queue, trouble.footprint());
         entry.weight = entry.weight + more - before;
         entry.trouble = Some(Box::new(trouble));
@@ -341,9 +345,16 @@ impl Shard {
         entries.get_mut(slot as usize)
     }
 
+    /// What is said now of this question cannot be kept: what is kept is not the last word any more.
+    fn supersede(&mut self, hash: u64, route: &Route, asked: Asked<'_>) {
+        if let Some(old) = self.find(hash, route, asked) {
+            old.superseded = true;
+        }
+    }
+
     fn insert(&mut self, mut entry: Entry) {
         if entry.weight > self.room || self.capacity == 0 {
-            return;
+            return self.supersede(entry.hash, &entry.route, entry.question.as_asked());
         }
         if let Some(old) = self.find(entry.hash, &entry.route, entry.question.as_asked()) {
             // A newer answer to the same question is as popular as the older: it takes over place and uses.

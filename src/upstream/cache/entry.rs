@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) trouble: Option<Box<Trouble>>,
     /// That it should be asked for again has been said.
     pub(super) renewed: bool,
+    /// What has been said since could not be kept: when this one's time is over, it is of no use.
+    pub(super) superseded: bool,
     /// Bytes of memory beside its slot.
     pub(super) weight: usize,
     /// Times asked for, up to [`super::MOST_USES`], less the times it was spared for that.
@@ -85,7 +87,10 @@ impl Entry {
             return Some(Hit { renew, ..self.hit(now) });
         }
         let trouble = self.trouble.as_ref().filter(|trouble| now < trouble.until)?;
-        Some(trouble.failure.clone().map_or_else(|| self.stale_hit(now), Hit::fresh))
+        match &trouble.failure {
+            Some(failure) => Some(Hit::fresh(Arc::clone(failure))),
+            None => (!self.superseded).then(|| self.stale_hit(now)),
+        }
     }
 
     /// The answer, when its time is over.
@@ -100,7 +105,13 @@ impl Entry {
 
     /// Whether its time is over and it may be served all the same.
     pub(super) fn may_be_stale(&self, stale: Stale, now: Instant) -> bool {
-        now >= self.expires && now.saturating_duration_since(self.expires) < stale.of(self.outcome)
+        (self.expires..self.usable_until(stale)).contains(&now)
+    }
+
+    /// From here on it is not served at all.
+    pub(super) fn usable_until(&self, stale: Stale) -> Instant {
+        let stale = if self.superseded { Duration::ZERO } else { stale.of(self.outcome) };
+        self.expires.checked_add(stale).unwrap_or(self.expires)
     }
 
     /// How often in a row the question has failed, the last time not long ago.

@@ -72,6 +72,7 @@ impl Cache {
             expires,
             trouble: None,
             renewed: false,
+            superseded: false,
             weight,
             uses: uses.min(MOST_USES),
             queue,
@@ -87,7 +88,7 @@ fn copied(shard: &Mutex<Shard>, queue: Queue, from: usize) -> Option<Vec<Kept>> 
         Queue::Small => &shard.small,
     };
     let slots = line.slots.iter().skip(from).take(AT_ONCE);
-    let entries = slots.filter_map(|slot| shard.entries.get(*slot as usize));
+    let entries = slots.filter_map(|slot| shard.entries.get(*slot as usize)).filter(|entry| !entry.superseded);
     (from < line.slots.len()).then(|| entries.map(Kept::from).collect())
 }
 

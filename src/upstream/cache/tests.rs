@@ -1,6 +1,6 @@
 //! The cache as its room uses it: bounds, ages, eviction, many threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Barrier;
 
@@ -58,6 +58,10 @@ fn a_lifetime_of_zero_is_not_kept_and_leaves_what_is_there() {
     assert_eq!(found(&cache, &route, &name, now), Some((2, 0)));
     cache.insert(&route, &name, (answer(4, 0), Outcome::Positive), Duration::MAX, now);
     assert_eq!(found(&cache, &route, &name, now), Some((2, 0)), "no instant is that far away");
+    let day = Stale { positive: seconds(86_400), negative: Duration::ZERO };
+    let past = cache.get_or_stale(&route, name.as_asked(), day, now + seconds(9));
+    assert!(matches!(past, Err(None)), "it is not served past its time: what was said since is another");
+    assert_eq!(cache.kept(day, now).count(), 0);
 }
 
 #[test]
@@ -263,6 +267,8 @@ struct Model {
     answers: HashMap<u16, (u16, Instant, Instant)>,
     /// The failure's number, when it was, and whether it was the last word.
     failures: HashMap<u16, (u16, Instant, bool)>,
+    /// Whose last answer could not be kept.
+    superseded: HashSet<u16>,
 }
 
 impl Model {
@@ -270,12 +276,12 @@ impl Model {
     const FAILED: Duration = Duration::from_secs(4);
     const STALE: Stale = Stale { positive: Duration::from_secs(6), negative: Duration::ZERO };
 
-    /// The answer of this number and no other, at its right age; `grace` after it was too old to be looked for.
-    fn is_answer(&self, key: u16, hit: Seen, grace: Duration, now: Instant) -> bool {
-        let most = Self::STALE.positive + grace;
+    /// The answer of this number and no other, at its right age; past its time only if nothing was said since.
+    fn is_answer(&self, key: u16, hit: Seen, now: Instant) -> bool {
         let good = |&(number, stored, expires): &(u16, Instant, Instant)| {
             let past = now.checked_duration_since(expires);
-            let in_time = if hit.stale { past.is_some_and(|past| past < most) } else { past.is_none() };
+            let young = past.is_some_and(|past| past < Self::STALE.positive) && !self.superseded.contains(&key);
+            let in_time = if hit.stale { young } else { past.is_none() };
             in_time && (hit.number, u64::from(hit.age)) == (number, (now - stored).as_secs())
         };
         self.answers.get(&key).is_some_and(good)
@@ -287,8 +293,7 @@ impl Model {
         let failed = self.failures.get(&key).filter(|(_, at, _)| now - *at < Self::FAILED);
         let is_failure = failed.is_some_and(|(number, ..)| !hit.stale && hit.number == *number);
         let excused = !hit.stale || failed.is_some_and(|(.., last)| !last);
-        // What was found young enough when it failed is served until somebody tries again.
-        is_failure || excused && self.is_answer(key, hit, Self::FAILED, now)
+        is_failure || excused && self.is_answer(key, hit, now)
     }
 }
 
@@ -312,6 +317,9 @@ proptest! {
                     if fits && lifetime > 0 {
                         model.answers.insert(key, (number, now, now + seconds(lifetime)));
                         model.failures.remove(&key);
+                        model.superseded.remove(&key);
+                    } else {
+                        model.superseded.insert(key);
                     }
                 }
                 Step::Get { key } => {
@@ -323,7 +331,7 @@ proptest! {
                         Ok(hit) => (Seen::new(&hit), model.may_serve(key, Seen::new(&hit), now)),
                         Err(Some(hit)) => {
                             let hit = Seen::new(&hit);
-                            (hit, hit.stale && model.is_answer(key, hit, Duration::ZERO, now))
+                            (hit, hit.stale && model.is_answer(key, hit, now))
                         }
                         Err(None) => continue,
                     };
@@ -332,7 +340,7 @@ proptest! {
                 Step::Fail { key, last } => {
                     let told = cache.fail(&route, &asked(key), (answer(number, 10), last), Model::STALE, now);
                     let told = told.as_ref().map(Seen::new);
-                    let good = |told| !last && model.is_answer(key, told, Duration::ZERO, now);
+                    let good = |told| !last && model.is_answer(key, told, now);
                     prop_assert!(told.is_none_or(good), "{key}: {told:?}, {model:?}");
                     model.failures.insert(key, (number, now, last));
                 }
