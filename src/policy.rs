@@ -2,6 +2,7 @@
 
 mod facts;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::limits::Terms;
 use crate::metrics::SubnetId;
 use crate::query_log::QueryLog;
 use crate::upstream::Route;
+use crate::wire::Name;
 use crate::wire::name::NameRef;
 use crate::wire::query::{Folded, name_asked};
 use crate::zone::table::{Holder, Table};
@@ -30,6 +32,8 @@ pub struct Policy {
     zones: Vec<Zone>,
     /// A route for each rule; that of one that does not forward is the VPC's.
     rules: Vec<Arc<Route>>,
+    /// What each route is for: the root, then the rules' domains.
+    domains: Box<[Name]>,
     /// The VPC's resolvers: where everything goes that nobody holds.
     vpc: Arc<Route>,
     /// Shared with what keeps them true.
@@ -117,6 +121,7 @@ impl Policy {
             names,
             zones,
             rules: config.rules.iter().map(route).collect(),
+            domains: std::iter::once(Name::root()).chain(config.rules.iter().map(|rule| rule.domain.clone())).collect(),
             vpc,
             endpoints: Arc::new(Endpoints::new(config)),
             standard: Standard::default(),
@@ -243,6 +248,18 @@ impl Policy {
     /// What each client may take.
     pub fn limits(&self) -> &Terms {
         &self.limits
+    }
+
+    /// The resolvers that are asked in datagrams, each with the widest domain that it is asked about.
+    pub fn resolvers(&self) -> Vec<(SocketAddr, Name)> {
+        let asked = self.routes().zip(&self.domains).flat_map(|(route, domain)| {
+            let plain = route.hops().iter().filter(|hop| hop.is_plain());
+            plain.map(move |hop| (hop.address(), domain.clone()))
+        });
+        let mut resolvers: Vec<_> = asked.collect();
+        resolvers.sort_by_key(|(resolver, domain)| (*resolver, domain.label_count()));
+        resolvers.dedup_by_key(|(resolver, _)| *resolver);
+        resolvers
     }
 
     /// Every route there is, the VPC's first.

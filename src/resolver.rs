@@ -20,10 +20,10 @@ use crate::policy::Policy;
 use crate::pulse::Pulses;
 use crate::query_log::{QueryLog, writer};
 use crate::responder::{Hall, Outcome, Responder};
+use crate::upstream::Upstream;
 use crate::upstream::exchange::Exchange;
 use crate::upstream::ledger::Account;
 use crate::upstream::store::Store;
-use crate::upstream::{Hop, Upstream};
 use crate::way_back::{Door, Waiting, WayBack};
 use crate::wire::query::MAX_TCP;
 use crate::wire::{Name, Transport};
@@ -228,12 +228,7 @@ impl Resolver {
 
     /// Whether what resolvers are sent comes back to us. Over TLS and HTTPS nothing can: there is no such door here.
     fn look_around(&self) {
-        let policy = self.policy.load();
-        let hops = policy.routes().flat_map(|route| route.hops());
-        let mut resolvers: Vec<_> = hops.filter(|hop| hop.is_plain()).map(Hop::address).collect();
-        resolvers.sort_unstable();
-        resolvers.dedup();
-        self.exchange.probe(resolvers);
+        self.exchange.probe(self.policy.load().resolvers());
     }
 }
 

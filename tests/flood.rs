@@ -247,7 +247,8 @@ fn outages_leave_no_sockets_behind() {
                 if tick % 500 == 0 {
                     let (config, _) = Config::parse("phzd.toml", CONFIG).unwrap();
                     world.policy.store(Arc::new(Policy::new(&config)));
-                    world.forwarder.probe(&config.vpc.resolvers, world.now);
+                    let resolvers = world.policy.load().resolvers();
+                    world.forwarder.probe(&resolvers, world.now);
                     world.carry_out();
                 }
                 let client = SocketAddr::from(([172, 31, 1, world.random.random_range(10..30)], 4242));

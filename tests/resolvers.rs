@@ -69,7 +69,7 @@ impl Asked {
 
     /// Whether it only looks for a forwarding loop.
     pub fn is_probe(&self) -> bool {
-        self.name().ends_with(".loop-check.phzd")
+        self.name().contains(".loop-check.")
     }
 
     /// A reply with these flags and so many A records of `address`.

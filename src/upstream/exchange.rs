@@ -26,6 +26,7 @@ use super::forward::{Action, Ask, Flown, Forwarder, MAX_WAITING};
 use super::{Upstream, stream};
 use crate::config::{Channel, Target};
 use crate::pulse::{Pulse, Pulses};
+use crate::wire::Name;
 
 /// Datagrams taken from one socket before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 32;
@@ -63,7 +64,7 @@ pub struct Exchange<W> {
 #[derive(Debug)]
 enum Event<W> {
     Ask(Ask<W>),
-    Probe(Vec<SocketAddr>),
+    Probe(Vec<(SocketAddr, Name)>),
 }
 
 /// Wakes the forwarder if it sleeps.
@@ -156,8 +157,8 @@ impl<W: Send + 'static> Exchange<W> {
         }
     }
 
-    /// Sends each resolver a random name, to see whether it comes back to our own door.
-    pub fn probe(&self, resolvers: Vec<SocketAddr>) {
+    /// Sends each resolver a random name below the one that stands with it, to see whether it comes back to our own door.
+    pub fn probe(&self, resolvers: Vec<(SocketAddr, Name)>) {
         // With the channel full, the resolvers are busy enough to show a loop by themselves.
         if self.questions.try_send(Event::Probe(resolvers)).is_ok() {
             self.waker.wake();

@@ -33,6 +33,7 @@ use super::pool::Pool;
 use super::track::Tracks;
 use super::{Route, Upstream};
 use crate::config::Target;
+use crate::wire::Name;
 use crate::wire::answer::ExtendedError;
 use crate::wire::query::{HEADER, rcode};
 use crate::wire::reply::{self, Outcome, Question, Received, Unusable};
@@ -215,8 +216,8 @@ impl<W> Forwarder<W> {
         }
     }
 
-    /// Sends each resolver a random name, to see whether it comes back to our own door.
-    pub fn probe(&mut self, resolvers: &[SocketAddr], now: Instant) {
+    /// Sends each resolver a random name below the one that stands with it, to see whether it comes back to our own door.
+    pub fn probe(&mut self, resolvers: &[(SocketAddr, Name)], now: Instant) {
         let random = &mut self.random;
         let probes = self.upstream.loops.probe(resolvers, || random.random());
         for (name, resolver) in probes {

@@ -13,11 +13,13 @@ use arc_swap::ArcSwap;
 
 use crate::wire::Name;
 
-/// What every probe's name ends in: a top-level domain that nobody serves locally, as many servers do `.invalid`,
-/// `.test` and their like.
-const SUFFIX: &[u8] = b"\x0aloop-check\x04phzd\x00";
-/// Octets of a probe's name: a label of 32 hexadecimal digits, and the suffix.
-const PROBE_NAME: usize = 33 + SUFFIX.len();
+/// The second label of every probe's name, after one of 32 hexadecimal digits.
+const SECOND: &[u8] = b"\x0aloop-check";
+/// Where that begins.
+const SECOND_AT: usize = 33;
+/// What the name of a probe ends in that may be anywhere: a top-level domain that nobody serves locally, as many servers do
+/// `.invalid`, `.test` and their like.
+const ANYWHERE: &[u8] = b"\x04phzd\x00";
 
 /// Sockets that are ours, and probes on their way.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub struct Loops {
 
 /// Whether a name (wire form, lower case) is one that we make up for probes: nobody else asks for it, nor we again.
 pub fn is_made_up(name: &[u8]) -> bool {
-    name.len() == PROBE_NAME && name.ends_with(SUFFIX)
+    name.first() == Some(&32) && name.get(SECOND_AT..).is_some_and(|rest| rest.starts_with(SECOND))
 }
 
 impl Default for Loops {
@@ -74,18 +76,19 @@ impl Loops {
         maybe && self.sockets().contains(&SocketAddr::new(client.ip().to_canonical(), client.port()))
     }
 
-    /// Begins anew: a name for each resolver, made of `random`, to be sent to it. Earlier findings are forgotten.
-    pub fn probe(&self, resolvers: &[SocketAddr], mut random: impl FnMut() -> u128) -> Vec<(Name, SocketAddr)> {
-        let probe = |resolver: &SocketAddr| probe_name(random()).map(|name| (name, *resolver));
+    /// Begins anew: a name for each resolver, made of `random`, to be sent to it. It is below what that is asked about: a
+    /// server that knows one domain may well forward all else to us. Earlier findings are forgotten.
+    pub fn probe(&self, resolvers: &[(SocketAddr, Name)], mut random: impl FnMut() -> u128) -> Vec<(Name, SocketAddr)> {
+        let probe = |(resolver, below): &(SocketAddr, Name)| probe_name(random(), below).map(|name| (name, *resolver));
         let probes: Vec<_> = resolvers.iter().filter_map(probe).collect();
         self.looping.store(Vec::new().into());
         self.probes.store(probes.clone().into());
         probes
     }
 
-    /// A name made of `random` for one resolver more; what was found of the others stays.
-    pub fn probe_again(&self, resolver: SocketAddr, random: u128) -> Option<Name> {
-        let name = probe_name(random)?;
+    /// A name made of `random` for one resolver more, below one that it was asked for; what was found of the others stays.
+    pub fn probe_again(&self, resolver: SocketAddr, below: &Name, random: u128) -> Option<Name> {
+        let name = probe_name(random, below)?;
         let others = |probes: &Arc<Vec<(Name, SocketAddr)>>| {
             let others = probes.iter().filter(|(_, other)| *other != resolver).cloned();
             others.chain([(name.clone(), resolver)]).collect::<Vec<_>>()
@@ -128,11 +131,12 @@ impl Loops {
     }
 }
 
-/// A name that nobody else could have made up.
-fn probe_name(random: u128) -> Option<Name> {
+/// A name that nobody else could have made up; none where that would be too long.
+fn probe_name(random: u128, below: &Name) -> Option<Name> {
     let mut wire = format!(" {random:032x}").into_bytes();
     wire[0] = 32;
-    wire.extend(SUFFIX);
+    wire.extend(SECOND);
+    wire.extend(if below.label_count() == 0 { ANYWHERE } else { below.as_wire() });
     Name::from_wire(&wire)
 }
 
@@ -158,18 +162,20 @@ mod tests {
     fn a_probe_that_comes_back_names_its_resolver() {
         let loops = Loops::default();
         let (a, b) = ("10.0.0.2:53".parse().unwrap(), "10.0.0.3:53".parse().unwrap());
+        let resolvers = [(a, Name::root()), (b, "corp.example".parse().unwrap())];
         let mut next = 0;
-        let probes = loops.probe(&[a, b], || {
+        let probes = loops.probe(&resolvers, || {
             next += 1;
             next
         });
-        assert_eq!(probes[1].0.to_string(), "00000000000000000000000000000002.loop-check.phzd");
+        assert_eq!(probes[0].0.to_string(), "00000000000000000000000000000001.loop-check.phzd");
+        assert_eq!(probes[1].0.to_string(), "00000000000000000000000000000002.loop-check.corp.example");
         assert!(!loops.is_probe("00000000000000000000000000000009.loop-check.phzd".parse::<Name>().unwrap().as_wire()));
         assert!(!loops.is_probe(b"\x00"));
         assert!(!loops.is_looping(b));
         assert!(loops.is_probe(probes[1].0.as_wire()));
         assert!(loops.is_looping(b) && !loops.is_looping(a));
-        loops.probe(&[a, b], || 7);
+        loops.probe(&resolvers, || 7);
         assert!(!loops.is_looping(b), "a reload begins anew");
     }
 }

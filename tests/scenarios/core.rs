@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use phzd::metrics::Registry;
 use phzd::policy::Policy;
 use phzd::responder::{Outcome, Pending, Responder};
+use phzd::upstream::Upstream;
 use phzd::upstream::forward::{Action, Ask, Flown, Forwarder};
-use phzd::upstream::{Hop, Upstream};
 use phzd::wire::Transport;
 
 use super::echo::Query;
@@ -235,12 +235,7 @@ impl Stage for Core {
     }
 
     fn look_around(&mut self) -> Told<()> {
-        let policy = self.policy.load_full();
-        let hops = policy.routes().flat_map(|route| route.hops()).filter(|hop| hop.is_plain());
-        let mut resolvers: Vec<_> = hops.map(Hop::address).collect();
-        resolvers.sort_unstable();
-        resolvers.dedup();
-        self.forwarder.probe(&resolvers, self.now);
+        self.forwarder.probe(&self.policy.load().resolvers(), self.now);
         self.carry_out()
     }
 

@@ -19,7 +19,7 @@ const CLIENT_PORT: u16 = 40_000;
 /// The port of a resolver whose port is not written.
 pub const RESOLVER_PORT: u16 = 53;
 /// What the names that resolvers are sent at random end in.
-const PROBE: &str = ".loop-check.phzd";
+const PROBE: &str = ".loop-check.";
 
 /// Every query with the reply it got, if any.
 pub type Replies = Vec<(Query, Option<Vec<u8>>)>;

@@ -28,7 +28,7 @@ impl<W> Forwarder<W> {
             return;
         }
         self.loop_checks.insert(resolver, now);
-        if let Some(name) = self.upstream.loops.probe_again(resolver, self.random.random()) {
+        if let Some(name) = self.upstream.loops.probe_again(resolver, &question.name, self.random.random()) {
             self.check_for_loop(name, resolver, now);
         }
     }

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use super::*;
 use crate::config::{self, Config};
 use crate::upstream::cache::Hit;
-use crate::wire::Question;
 use crate::wire::answer::STALE_TTL;
 use crate::wire::reply::{self, Outcome, Received};
+use crate::wire::{Name, Question};
 
 pub(in crate::upstream) const MB: usize = 1 << 20;
 const TTL: u32 = 300;
@@ -182,7 +182,7 @@ fn failures_and_probes_do_not_survive_and_answers_survive_failures() {
     keep(
         &one,
         &route,
-        one.loops.probe_again(([10, 0, 0, 2], 53).into(), 7).unwrap().to_string().as_str(),
+        one.loops.probe_again(([10, 0, 0, 2], 53).into(), &Name::root(), 7).unwrap().to_string().as_str(),
         3,
         before.now,
     );
