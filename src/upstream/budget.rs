@@ -83,6 +83,13 @@ impl Budget {
         }
     }
 
+    /// So many packets that were charged were not sent after all.
+    pub fn give_back(&self, packets: u32) {
+        if let Some(all) = &mut self.purse().all {
+            all.give_back(packets);
+        }
+    }
+
     /// When the next packet can be taken out, if not now.
     pub fn next(&self, now: Instant) -> Option<Instant> {
         self.purse().all.as_ref().filter(|all| !all.has_one(now)).and_then(Rate::next)
@@ -131,6 +138,10 @@ impl Rate {
 
     fn charge(&mut self, count: u32, now: Instant) {
         self.full = Some(self.full.map_or(now, |full| full.max(now)) + self.interval * count);
+    }
+
+    fn give_back(&mut self, count: u32) {
+        self.full = self.full.and_then(|full| full.checked_sub(self.interval * count));
     }
 
     /// How many can be taken out at once.
@@ -190,6 +201,9 @@ mod tests {
         budget.charge(101, now);
         assert!(!budget.take(now + Duration::from_millis(980)));
         assert!(budget.take(now + Duration::from_millis(1000)));
+        budget.charge(6, now + Duration::from_millis(1000));
+        budget.give_back(6);
+        assert!(budget.take(now + Duration::from_millis(1010)), "it was not sent after all");
     }
 
     #[test]

@@ -295,7 +295,11 @@ impl<W> Forwarder<W> {
         let Some(flight) = self.flights.get_mut(flown.key).filter(|flight| flight.serial == flown.serial) else {
             return;
         };
-        if let Some(Fetching { why: Why::Case | Why::Forgery, .. }) = flight.fetching.take() {
+        let Some(Fetching { place, why, .. }) = flight.fetching.take() else { return };
+        if flight.route.hops().get(place).is_some_and(|hop| hop.metered) {
+            self.upstream.budget.give_back(send::TCP_PACKETS);
+        }
+        if matches!(why, Why::Case | Why::Forgery) {
             return self.dispatch(flown.key, now);
         }
         let crowded = || Hit::fresh(servfail(ExtendedError::OTHER, "too much is asked over TCP, TLS and HTTPS"));

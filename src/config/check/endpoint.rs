@@ -385,14 +385,18 @@ impl Judge<'_> {
 }
 
 impl Surroundings<'_> {
-    /// Whom to ask for `name`: the targets of the longest rule that covers it, else the VPC's resolvers.
+    /// Whom to ask for `name`, in this order: the targets of the longest rule that covers it, where it has a fallback the
+    /// VPC's resolvers after them; else the VPC's resolvers.
     fn resolvers_for(&self, name: &Name) -> Vec<SocketAddr> {
         let covering = self.rules.iter().flatten().filter(|rule| is_within(name, &rule.domain));
         let longest = covering.max_by_key(|rule| rule.domain.label_count());
         let targets = longest.into_iter().flat_map(|rule| &rule.targets);
         let plain = targets.filter(|target| target.channel == Channel::Plain);
-        let plain: Vec<SocketAddr> = plain.map(|target| target.address).collect();
-        if plain.is_empty() { self.resolvers.clone() } else { plain }
+        let mut asked: Vec<SocketAddr> = plain.map(|target| target.address).collect();
+        if asked.is_empty() || longest.is_some_and(|rule| rule.fallback) {
+            asked.extend(self.resolvers.iter().filter(|resolver| !asked.contains(resolver)).collect::<Vec<_>>());
+        }
+        asked
     }
 }
 

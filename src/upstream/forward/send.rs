@@ -18,7 +18,7 @@ use crate::wire::reply::{Question, Received};
 
 /// Packets that an exchange over TCP sends, counted on its way out: SYN, the query, and what acknowledges the reply and
 /// ends the connection. A reply of 60,413 octets took four more than one of 6,481.
-const TCP_PACKETS: u32 = 6;
+pub(super) const TCP_PACKETS: u32 = 6;
 /// Octets of a reply for which one packet more is sent.
 const TCP_OCTETS_PER_PACKET: usize = 14_000;
 
