@@ -25,6 +25,9 @@ use crate::wire::Transport;
 
 /// How long a thread sleeps in the kernel before it looks whether it shall stop.
 const WAKE: Duration = Duration::from_millis(250);
+/// How long a thread waits for room in the send buffer: a busy network card makes some in less than a millisecond, and
+/// while replies to neighbours that are not there fill it, others' queries must not wait for seconds.
+const ROOM: Duration = Duration::from_millis(20);
 /// How long a thread rests after an error that no client can cause and that may therefore stay.
 const REST: Duration = Duration::from_millis(100);
 /// How long a thread that shall stop goes on with what has come already: a full receive buffer of 4 MB takes a tenth of
@@ -43,6 +46,7 @@ pub fn spawn(
     stop: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<()>> {
     prepare(&socket, WAKE)?;
+    socket.set_write_timeout(Some(ROOM))?;
     let pulse = resolver.pulses().begin(&name);
     thread::Builder::new().name(name).spawn(move || {
         core.into_iter().for_each(stay_on);

@@ -248,13 +248,13 @@ impl Outbox {
         if replies.iter().any(|reply| reply.asked.is_some()) {
             replies.sort_unstable_by_key(|reply| (reply.to.is_ipv6(), reply.asked));
         }
-        let mut refused = 0;
+        let (mut refused, mut flags) = (0, envelopes.flags);
         for run in replies.chunk_by(|a, b| a.asked == b.asked && a.to.is_ipv6() == b.to.is_ipv6()) {
             let mut slices = [[IoSlice::new(&[])]; BATCH];
             for (slice, reply) in slices.iter_mut().zip(run) {
                 *slice = [IoSlice::new(&buffers[reply.buffer][..reply.length])];
             }
-            refused += envelopes.send(socket.as_raw_fd(), &slices, run);
+            refused += envelopes.send(socket.as_raw_fd(), &slices, run, &mut flags);
         }
         replies.clear();
         refused
@@ -270,7 +270,8 @@ pub struct Envelopes {
 }
 
 impl Envelopes {
-    /// For a thread that may wait until the socket's send buffer has room.
+    /// For a thread that may wait until the socket's send buffer has room, as long as the socket lets it. Once that was in
+    /// vain, the rest of a batch does not wait.
     pub fn patient() -> Self {
         Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty() }
     }
@@ -281,17 +282,23 @@ impl Envelopes {
     }
 
     /// Sends the replies of one family and source, whose octets are `slices`; returns how many the kernel refused.
-    fn send(&mut self, socket: RawFd, slices: &[[IoSlice<'_>; 1]], run: &[Reply]) -> u64 {
+    fn send(
+        &mut self,
+        socket: RawFd,
+        slices: &[[IoSlice<'_>; 1]],
+        run: &[Reply],
+        flags: &mut MsgFlags,
+    ) -> u64 {
         let Some(&Reply { to, asked, .. }) = run.first() else { return 0 };
         let addresses = run.iter().map(|reply| reply.to);
         match to {
             SocketAddr::V4(_) => {
                 let v4 = |to| if let SocketAddr::V4(to) = to { Some(to.into()) } else { None };
-                self.v4.send(socket, slices, addresses.filter_map(v4), asked, self.flags)
+                self.v4.send(socket, slices, addresses.filter_map(v4), asked, flags)
             }
             SocketAddr::V6(_) => {
                 let v6 = |to| if let SocketAddr::V6(to) = to { Some(to.into()) } else { None };
-                self.v6.send(socket, slices, addresses.filter_map(v6), asked, self.flags)
+                self.v6.send(socket, slices, addresses.filter_map(v6), asked, flags)
             }
         }
     }
@@ -321,7 +328,7 @@ impl<S: SockaddrLike + Copy> Headers<S> {
         slices: &[[IoSlice<'_>; 1]],
         addresses: impl Iterator<Item = S>,
         asked: Option<Asked>,
-        flags: MsgFlags,
+        flags: &mut MsgFlags,
     ) -> u64 {
         let Self { plain, from_v4, from_v6, to } = self;
         to.clear();
@@ -356,14 +363,19 @@ fn send_run<S: SockaddrLike + Copy>(
     slices: &[[IoSlice<'_>; 1]],
     to: &[Option<S>],
     control: &[ControlMessage<'_>],
-    flags: MsgFlags,
+    flags: &mut MsgFlags,
 ) -> u64 {
     let (mut done, mut refused) = (0, 0);
+    // Where the buffer stays full, somebody has it filled with what cannot leave: replies to neighbours that are not there
+    // wait for seconds. A try costs little, and what finds room is sent.
     while let (Some(slices), Some(to @ [_, ..])) = (slices.get(done..), to.get(done..)) {
-        match sendmmsg(socket, headers, slices, to, control, flags) {
+        match sendmmsg(socket, headers, slices, to, control, *flags) {
             Ok(sent) => done += sent.count().max(1),
             Err(Errno::EINTR) => {}
-            Err(_) => {
+            Err(error) => {
+                if error == Errno::EAGAIN {
+                    flags.insert(MsgFlags::MSG_DONTWAIT);
+                }
                 done += 1;
                 refused += 1;
             }
