@@ -4,9 +4,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::iter;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,6 +148,52 @@ fn await_listener(address: SocketAddr) {
     while TcpStream::connect(address).is_err() {
         assert!(began.elapsed() < SOON, "nobody listens at {address}");
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The way to a server: a connection over it takes [`Self::DELAY`] to be made, and while it is cut nothing that is sent
+/// arrives, as behind a firewall that drops.
+struct Way {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    /// Connections so far.
+    count: Arc<AtomicUsize>,
+}
+
+impl Way {
+    const DELAY: Duration = Duration::from_millis(100);
+
+    fn cut(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind(free_address()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, count): (Arc<AtomicBool>, Arc<AtomicUsize>) = (Arc::new(true.into()), Arc::default());
+        let (is_cut, counted) = (Arc::clone(&cut), Arc::clone(&count));
+        thread::spawn(move || {
+            let mut lost = Vec::new();
+            for client in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Relaxed);
+                if is_cut.load(Relaxed) {
+                    lost.push(client);
+                } else {
+                    thread::spawn(move || Self::carry(&client, server));
+                }
+            }
+        });
+        Self { address, cut, count }
+    }
+
+    fn carry(client: &TcpStream, server: SocketAddr) {
+        thread::sleep(Self::DELAY);
+        let server = TcpStream::connect(server).unwrap();
+        // Either side may go at any time, and the other must hear of it.
+        let carry = |mut from: &TcpStream, mut to: &TcpStream| {
+            drop(std::io::copy(&mut from, &mut to));
+            drop(to.shutdown(Shutdown::Both));
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| carry(client, &server));
+            carry(&server, client);
+        });
     }
 }
 
@@ -350,6 +399,36 @@ fn a_server_that_never_speaks_is_told_in_time() {
         assert_eq!(daemon.ask("www.elsewhere").addresses, [GOOD]);
         assert!(clear.recv(&mut [0; 512]).is_err(), "it was asked in the clear");
     }
+}
+
+/// Two hundred questions a second wait for a connection, and each of them may end while it is made.
+#[test]
+fn a_server_that_can_be_reached_again_is_used_again_under_load() {
+    let unbound = Unbound::new();
+    let Some(_running) = unbound.run() else { return };
+    let way = Way::cut(unbound.tls);
+    let target = format!("{{ url = 'tls://{NAME}:{}', ip = '127.0.0.1' }}", way.address.port());
+    let daemon = daemon(unbound.folder.path(), free_address(), &target, "");
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    socket.connect(daemon.address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (began, mut reply) = (Instant::now(), [0; 512]);
+    // Longer than a client waits, so that there is always somebody whose time is over.
+    let back = began + Duration::from_secs(5);
+    for nth in 0_u32.. {
+        let due = began + Duration::from_millis(5) * nth;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        socket.send(&question(&format!("no{nth}.example"), 1)).unwrap();
+        way.cut.store(Instant::now() < back, Relaxed);
+        let answer = iter::from_fn(|| socket.recv(&mut reply).ok().map(|length| length > 12 && reply[3] & 15 == 3));
+        if answer.into_iter().any(|answered| answered) {
+            break;
+        }
+        assert!(Instant::now() < back + SOON, "no answer\n{}", daemon.log());
+    }
+    let count = way.count.load(Relaxed);
+    assert!((2..6).contains(&count), "{count} connections");
+    daemon.await_log("answers again");
 }
 
 /// That phzd has no place for a question says nothing of the target: what belongs there must not go to the VPC's

@@ -265,7 +265,7 @@ const ROOMS: &[Room] = &[
         at: "upstream/encrypted",
         rooms: &["config", "pulse::Pulses", "upstream"],
         crates: &["hickory_resolver", "tokio", "tracing"], // what is wrong with a target is said once
-        powers: &[Locks],                                  // of tokio: who waits for a connection is a task
+        powers: &[Locks],                                  // tasks share a connection
         rule: "upstream/encrypted keeps connections; what to do when there is none, forward decides",
     },
     Room {

@@ -7,16 +7,16 @@ mod connection;
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io;
-use std::sync::Arc;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TlsConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, OnceCell};
-use tokio::time::timeout_at;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{timeout, timeout_at};
 
 use self::connection::{Connection, Failure};
 use super::flight::Flown;
@@ -27,6 +27,12 @@ use crate::pulse::Pulses;
 pub const MAX_QUESTIONS: usize = 1024;
 /// How long a connection may be idle. Resolvers keep them for about as long.
 const IDLE: Duration = Duration::from_secs(30);
+/// How long an attempt to connect lasts, no matter who waits. A lost packet of TCP's is sent again after a second (RFC 6298
+/// section 2), and a far resolver needs one more for its handshake; of the usual four seconds a question that waited in
+/// vain has some left for the next attempt.
+const MOST_TO_CONNECT: Duration = Duration::from_secs(3);
+/// What there is to say then.
+const NOT_IN_TIME: &str = "no connection in time";
 /// The name of the thread, and of its pulse.
 const NAME: &str = "encrypted";
 
@@ -122,18 +128,51 @@ impl Drop for Ending {
 /// The way to one target.
 struct Line {
     target: Target,
-    /// Locked while somebody connects: the others wait for that.
     kept: Mutex<Option<Kept>>,
     /// The target is of no use, and that has been said.
     failing: AtomicBool,
 }
 
-/// A connection, shared by all questions to the target.
+/// A connection, or the attempt at one, shared by all questions to the target.
 #[derive(Clone)]
 struct Kept {
-    connection: Connection,
+    /// Nothing yet, while the attempt lasts.
+    connected: watch::Receiver<Option<Result<Connection, Arc<io::Error>>>>,
     /// How many replies have come.
     replies: Arc<AtomicU64>,
+}
+
+impl Kept {
+    /// Connects in a task of its own: whoever asks may have less time left than that takes, and the next one, too.
+    fn begin(target: Target, trust: Arc<OnceCell<TlsConfig>>) -> Self {
+        let (tell, connected) = watch::channel(None);
+        tokio::spawn(async move {
+            let connect = async {
+                let trust = trust.get_or_try_init(async || TlsConfig::new().map_err(io::Error::other)).await?;
+                Connection::to(&target, trust).await
+            };
+            let ended = timeout(MOST_TO_CONNECT, connect).await;
+            let ended = ended.unwrap_or_else(|_| Err(io::Error::other(NOT_IN_TIME)));
+            // Nobody may want it any more.
+            let _ = tell.send(Some(ended.map_err(Arc::new)));
+        });
+        Self { connected, replies: Arc::default() }
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.connected.borrow().is_none()
+    }
+
+    /// Sends a message as soon as there is a connection.
+    async fn ask(&self, message: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut connected = self.connected.clone();
+        let connection = match connected.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Ok(connection))) => connection.clone(),
+            Ok(Some(Err(error))) => return Err(io::Error::other(Arc::clone(error)).into()),
+            Ok(None) | Err(_) => return Err(io::Error::from(ErrorKind::ConnectionAborted).into()),
+        };
+        connection.ask(message).await
+    }
 }
 
 impl Line {
@@ -142,15 +181,16 @@ impl Line {
     }
 
     /// Sends a message; the reply is what came, with the message's own id.
-    async fn ask(&self, trust: &OnceCell<TlsConfig>, message: &[u8], until: tokio::time::Instant) -> Option<Vec<u8>> {
-        for _ in 0..2 {
-            let (kept, fresh) = match timeout_at(until, self.connection(trust)).await {
-                Ok(Ok(connected)) => connected,
-                Ok(Err(error)) => return self.say(&error),
-                Err(_) => return self.say(&"no connection in time"),
-            };
-            let before = kept.replies.load(Relaxed);
-            match timeout_at(until, kept.connection.ask(message)).await {
+    async fn ask(
+        &self,
+        trust: &Arc<OnceCell<TlsConfig>>,
+        message: &[u8],
+        until: tokio::time::Instant,
+    ) -> Option<Vec<u8>> {
+        for last in [false, true] {
+            let (kept, fresh) = self.kept(trust);
+            let (connecting, before) = (kept.is_connecting(), kept.replies.load(Relaxed));
+            match timeout_at(until, kept.ask(message)).await {
                 Ok(Ok(reply)) => {
                     kept.replies.fetch_add(1, Relaxed);
                     if self.failing.swap(false, Relaxed) {
@@ -162,14 +202,16 @@ impl Line {
                 Ok(Err(Failure::Broken(error))) => {
                     self.forget(&kept);
                     // A resolver may close a connection at any time, also with our question on its way to it (RFC 7766
-                    // section 6.2.4). Nothing else is asked again.
-                    if fresh {
+                    // section 6.2.4), and an attempt may have begun when nobody was there. Nothing else is asked again.
+                    if fresh || last {
                         return self.say(&error);
                     }
                 }
+                Err(_) if kept.is_connecting() => return self.say(&NOT_IN_TIME),
                 Err(_) => {
-                    // Where others had replies meanwhile, it is the resolver that takes its time.
-                    if kept.replies.load(Relaxed) == before {
+                    // Where others had replies meanwhile, it is the resolver that takes its time; and whoever waited
+                    // for the connection may have left it none.
+                    if !connecting && kept.replies.load(Relaxed) == before {
                         self.forget(&kept);
                     }
                     return None;
@@ -179,23 +221,22 @@ impl Line {
         None
     }
 
-    /// The connection, and whether it is a new one.
-    async fn connection(&self, trust: &OnceCell<TlsConfig>) -> io::Result<(Kept, bool)> {
-        let mut kept = self.kept.lock().await;
+    /// The connection, or the attempt at one, and whether it begins with this question.
+    fn kept(&self, trust: &Arc<OnceCell<TlsConfig>>) -> (Kept, bool) {
+        let mut kept = self.lock();
         if let Some(kept) = &*kept {
-            return Ok((kept.clone(), false));
+            return (kept.clone(), false);
         }
-        let trust = trust.get_or_try_init(async || TlsConfig::new().map_err(io::Error::other)).await?;
-        let connection = Connection::to(&self.target, trust).await?;
-        Ok((kept.insert(Kept { connection, replies: Arc::default() }).clone(), true))
+        (kept.insert(Kept::begin(self.target.clone(), Arc::clone(trust))).clone(), true)
     }
 
     /// Whoever asks next connects anew. Those who still wait for a reply on this one have it for as long.
     fn forget(&self, dead: &Kept) {
-        // Where it is locked, somebody connects already.
-        if let Ok(mut kept) = self.kept.try_lock() {
-            kept.take_if(|kept| Arc::ptr_eq(&kept.replies, &dead.replies));
-        }
+        self.lock().take_if(|kept| Arc::ptr_eq(&kept.replies, &dead.replies));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what is wrong with the target, once until it answers.
