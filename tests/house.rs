@@ -158,7 +158,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         at: "endpoint/health",
-        rooms: &["config"],
+        rooms: &["config", "endpoint::learned::Family"],
         crates: &["rand", "serde"],
         powers: &[],
         rule: "health is what checks prove; whoever makes them is elsewhere",

@@ -3,6 +3,7 @@
 //! A check that has never succeeded proves nothing: this host may stand outside the endpoint's security group, and the
 //! clients inside it. So an address counts as up until one has, and only then may failures take it out of the answers.
 //! When all would be down together, it may be this host that is cut off, so all are asked once more before that counts.
+//! IPv4 and IPv6 are judged each by itself: a client may have only one of them, and so may this host.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use super::learned::Family;
 use crate::config::HealthCheck;
 
 /// The longest that one connection may take to be made.
@@ -24,6 +26,8 @@ const SPREAD: Duration = Duration::from_secs(1);
 pub(super) struct Health {
     check: HealthCheck,
     tracks: BTreeMap<IpAddr, Track>,
+    /// Taken over, until it is known which of them are its own.
+    taken_over: BTreeMap<IpAddr, Track>,
 }
 
 /// What is known of one address.
@@ -65,6 +69,18 @@ pub enum State {
     Unproven,
 }
 
+/// How much of an endpoint is down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Outage {
+    /// Of each family some address may be answered.
+    #[default]
+    None,
+    /// All addresses of this family, and of the other one is up that has let this host connect.
+    Of(Family),
+    /// All that have ever let this host connect, and the others of their family.
+    Total,
+}
+
 /// What a check changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -79,7 +95,7 @@ pub(super) enum Change {
 impl Health {
     /// Nothing is known; `check` says what is tried.
     pub fn new(check: HealthCheck) -> Self {
-        Self { check, tracks: BTreeMap::new() }
+        Self { check, tracks: BTreeMap::new(), taken_over: BTreeMap::new() }
     }
 
     /// What is checked.
@@ -98,15 +114,16 @@ impl Health {
         if old.check.port != self.check.port {
             return;
         }
-        for (ip, track) in &old.tracks {
+        for (ip, track) in old.tracks.iter().chain(&old.taken_over) {
             let due = if track.under_way { now } else { track.due };
             let taken = Track { due, under_way: false, confirming: Confirming::No, ..track.clone() };
-            self.tracks.entry(*ip).or_insert(taken);
+            self.taken_over.entry(*ip).or_insert(taken);
         }
     }
 
     /// These are the addresses. Those that were known stay as they are; new ones count as up.
     pub fn know(&mut self, addresses: &[IpAddr], now: Instant, random: &mut StdRng) -> Vec<Change> {
+        self.tracks.append(&mut self.taken_over);
         self.tracks.retain(|ip, _| addresses.contains(ip));
         let spread = SPREAD.min(self.check.interval);
         for ip in addresses {
@@ -175,9 +192,9 @@ impl Health {
         changes
     }
 
-    /// Whether `ip` may be answered.
-    pub fn is_up(&self, ip: IpAddr) -> bool {
-        self.tracks.get(&ip).is_none_or(|track| track.up)
+    /// Whether `ip` is answered: it is up, or no other of its family is, which must not seem to have no address.
+    pub fn is_answered(&self, ip: IpAddr) -> bool {
+        self.tracks.get(&ip).is_none_or(|track| track.up) || self.is_down(Family::of(ip))
     }
 
     /// What checks have shown of `ip`.
@@ -194,33 +211,58 @@ impl Health {
         self.tracks.get(&ip).map_or("", |track| &track.reason)
     }
 
-    /// Whether none is up.
-    pub fn all_down(&self) -> bool {
-        !self.tracks.is_empty() && self.tracks.values().all(|track| !track.up)
+    /// How much is down. A family of which nothing is proven does not count: this host may not have it at all.
+    pub fn outage(&self) -> Outage {
+        let proven = |family| self.family(family).any(|(_, track)| track.proven);
+        let (down, rest): (Vec<_>, Vec<_>) =
+            Family::ALL.into_iter().filter(|family| proven(*family)).partition(|family| self.is_down(*family));
+        match (&*down, &*rest) {
+            ([], _) => Outage::None,
+            ([family], [_]) => Outage::Of(*family),
+            _ => Outage::Total,
+        }
     }
 
-    /// Takes down who has failed too often, unless nobody else is up: then all are checked once more first.
+    /// Whether a family has addresses, of which none is up.
+    fn is_down(&self, family: Family) -> bool {
+        let mut tracks = self.family(family).peekable();
+        tracks.peek().is_some() && tracks.all(|(_, track)| !track.up)
+    }
+
+    fn family(&self, family: Family) -> impl Iterator<Item = (IpAddr, &Track)> {
+        self.tracks.iter().map(|(ip, track)| (*ip, track)).filter(move |(ip, _)| Family::of(*ip) == family)
+    }
+
+    /// Takes down who has failed too often.
     fn settle(&mut self, now: Instant) -> Vec<Change> {
+        Family::ALL.into_iter().flat_map(|family| self.settle_family(family, now)).collect()
+    }
+
+    /// Of one family, unless nobody else of it is up: then all of it are checked once more first.
+    fn settle_family(&mut self, family: Family, now: Instant) -> Vec<Change> {
         let failures = self.check.failures;
+        let of_family = |(ip, _): &(&IpAddr, &mut Track)| Family::of(**ip) == family;
         let suspect = |track: &Track| track.up && track.proven && track.against >= failures;
-        let suspects: Vec<IpAddr> = self.tracks.iter().filter(|(_, track)| suspect(track)).map(|(ip, _)| *ip).collect();
-        let others = self.tracks.values().any(|track| track.up && !suspect(track));
-        let every = |state: Confirming| self.tracks.values().all(|track| track.confirming == state);
-        if !suspects.is_empty() && !others && !every(Confirming::Failed) {
+        let suspects = self.family(family).filter(|(_, track)| suspect(track)).count();
+        let others = self.family(family).any(|(_, track)| track.up && !suspect(track));
+        let every = |state: Confirming| self.family(family).all(|(_, track)| track.confirming == state);
+        if suspects > 0 && !others && !every(Confirming::Failed) {
             if every(Confirming::No) {
-                for track in self.tracks.values_mut() {
+                for (_, track) in self.tracks.iter_mut().filter(of_family) {
                     (track.confirming, track.due) = (Confirming::Wanted, now);
                 }
             }
             return Vec::new();
         }
-        self.tracks.values_mut().for_each(|track| track.confirming = Confirming::No);
-        for ip in &suspects {
-            if let Some(track) = self.tracks.get_mut(ip) {
+        let mut changes = Vec::new();
+        for (ip, track) in self.tracks.iter_mut().filter(of_family) {
+            track.confirming = Confirming::No;
+            if suspect(track) {
                 (track.up, track.against) = (false, 0);
+                changes.push(Change::Down(*ip));
             }
         }
-        suspects.into_iter().map(Change::Down).collect()
+        changes
     }
 }
 
@@ -270,7 +312,7 @@ mod tests {
         }
 
         fn up(&self) -> Vec<IpAddr> {
-            self.health.tracks.keys().copied().filter(|ip| self.health.is_up(*ip)).collect()
+            self.health.tracks.keys().copied().filter(|ip| self.health.tracks[ip].up).collect()
         }
     }
 
@@ -303,7 +345,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(play.check(1, false), []);
         }
-        assert_eq!((play.up(), play.health.all_down()), (vec![ip(1)], false));
+        assert_eq!((play.up(), play.health.outage()), (vec![ip(1)], Outage::None));
         // Failures before the first success do not count after it.
         assert_eq!(play.check(1, true), []);
         assert_eq!(play.check(1, false), []);
@@ -338,11 +380,11 @@ mod tests {
         assert_eq!(play.check(2, false), []);
         assert_eq!(play.due(), [ip(1)], "once more each, at once");
         assert_eq!(play.check(1, false), [Change::Down(ip(2))]);
-        assert!(play.health.all_down() && play.due().is_empty());
+        assert!(play.health.outage() == Outage::Total && play.due().is_empty());
         // Back in the usual way.
         assert_eq!(play.check(2, true), []);
         assert_eq!(play.check(2, true), [Change::Up(ip(2))]);
-        assert!(!play.health.all_down());
+        assert!(play.health.outage() == Outage::None);
     }
 
     #[test]
@@ -388,7 +430,7 @@ mod tests {
         let mut play = about_to_be_down();
         assert_eq!(play.check(2, false), []);
         assert_eq!(play.know(&[2]), [Change::Down(ip(2))], "nobody else is left to be asked");
-        assert!(play.health.all_down());
+        assert!(play.health.outage() == Outage::Total);
     }
 
     #[test]
@@ -418,8 +460,8 @@ mod tests {
             health
         };
         let (same, other) = (anew(443), anew(80));
-        assert_eq!([1, 2, 3].map(|last| same.is_up(ip(last))), [false, true, true]);
+        assert_eq!([1, 2, 3].map(|last| same.is_answered(ip(last))), [false, true, true]);
         assert_eq!(same.next(), Some((play.now, ip(2))), "what was under way is begun again");
-        assert!([1, 2, 3].iter().all(|last| other.is_up(ip(*last))), "another port proves nothing");
+        assert!([1, 2, 3].iter().all(|last| other.is_answered(ip(*last))), "another port proves nothing");
     }
 }

@@ -29,6 +29,11 @@ pub enum Family {
 impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::A, Self::Aaaa];
+
+    /// That of `ip`.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::A } else { Self::Aaaa }
+    }
 }
 
 impl fmt::Display for Family {

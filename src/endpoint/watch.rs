@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::health::{Change, Health};
+use super::health::{Change, Health, Outage};
 use super::learned::{Good, Learned, Shortfall};
 use super::{Endpoints, Standing};
 use crate::config::{self, Addresses, Config, DnsName, EndpointAddress, WhenDown};
@@ -110,8 +110,8 @@ pub struct Watch {
 struct Watched {
     config: config::Endpoint,
     health: Option<Health>,
-    /// It was said that no address is healthy.
-    all_down: bool,
+    /// How much was down when that was last looked at, and said.
+    outage: Outage,
     published: Option<Published>,
     lines: Quota,
 }
@@ -242,9 +242,7 @@ impl Watch {
         }
         let changes = health.ended(ip, result, now);
         self.heed(index, &changes, now);
-        if !changes.is_empty() {
-            self.publish(index, now);
-        }
+        self.publish(index, now);
     }
 
     /// Time has passed.
@@ -298,7 +296,7 @@ impl Watch {
         let moved = changes.iter().filter(|change| !matches!(change, Change::Unproven(_))).count();
         self.counts.health_changes.add(moved as u64);
         changes.iter().for_each(|change| watched.say(*change, now, &mut self.actions));
-        watched.say_all_down(now, &mut self.actions);
+        watched.say_outage(now, &mut self.actions);
     }
 
     /// Has endpoint `index` answered by what is known now.
@@ -380,8 +378,8 @@ impl Watched {
             }
         }
         let lines = same.clone().next().map(|old| old.lines.clone()).unwrap_or_default();
-        let all_down = same.clone().next().is_some_and(|old| old.all_down);
-        Self { config, health, all_down, published: None, lines }
+        let outage = same.clone().next().map(|old| old.outage).unwrap_or_default();
+        Self { config, health, outage, published: None, lines }
     }
 
     /// Every name that is looked up for it, with what it is a part of; whether each is a zonal one, which only says
@@ -425,15 +423,10 @@ impl Watched {
         let forward = self.config.when_down == WhenDown::Forward;
         match (&mut known, &self.health) {
             (Published::NotReady, _) if forward => Published::Away,
-            (Published::Serving { .. }, Some(health)) if health.all_down() => {
-                if forward {
-                    Published::Away
-                } else {
-                    known
-                }
-            }
+            // A name is public as a whole or not at all: a public CNAME would count for the other family as well.
+            (Published::Serving { .. }, Some(health)) if forward && health.outage() == Outage::Total => Published::Away,
             (Published::Serving { addresses, .. }, Some(health)) => {
-                addresses.retain(|address| health.is_up(address.ip));
+                addresses.retain(|address| health.is_answered(address.ip));
                 known
             }
             _ => known,

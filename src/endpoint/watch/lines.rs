@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::{Action, Change, Health, Named, Shortfall, Watched};
+use super::{Action, Change, Family, Health, Named, Outage, Shortfall, Watched};
 use crate::config::WhenDown;
 use crate::wire::Name;
 
@@ -32,17 +32,22 @@ impl Watched {
         actions.extend(self.lines.admit(line, now).map(action));
     }
 
-    /// Says that no address works, when that begins.
-    pub(super) fn say_all_down(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let all_down = self.health.as_ref().is_some_and(Health::all_down);
-        if std::mem::replace(&mut self.all_down, all_down) || !all_down {
+    /// Says that no address works, or none of one family, when that begins.
+    pub(super) fn say_outage(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let outage = self.health.as_ref().map(Health::outage).unwrap_or_default();
+        if std::mem::replace(&mut self.outage, outage) == outage {
             return;
         }
-        let meanwhile = match self.config.when_down {
-            WhenDown::Answer => "all are answered all the same",
-            WhenDown::Forward => "its names are resolved as if they were not configured",
+        let what = match (outage, self.config.when_down) {
+            (Outage::None, _) => return,
+            (Outage::Of(Family::A), _) => "no IPv4 address is healthy, and all of them are answered all the same",
+            (Outage::Of(Family::Aaaa), _) => "no IPv6 address is healthy, and all of them are answered all the same",
+            (Outage::Total, WhenDown::Answer) => "no address is healthy any more, all are answered all the same",
+            (Outage::Total, WhenDown::Forward) => {
+                "no address is healthy any more, its names are resolved as if they were not configured"
+            }
         };
-        let line = format!("endpoint {:?}: no address is healthy any more, {meanwhile}", self.config.name);
+        let line = format!("endpoint {:?}: {what}", self.config.name);
         actions.extend(self.lines.admit(line, now).map(Action::Warn));
     }
 }

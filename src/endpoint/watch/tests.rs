@@ -462,6 +462,54 @@ fn all_down_follows_when_down() {
 }
 
 #[test]
+fn a_family_that_is_down_is_answered_all_the_same_while_the_other_is_up() {
+    const V6: &str = "2001:db8:1::152";
+    let all = format!("{ONE}, {OTHER}, {V6}");
+    for when_down in [WhenDown::Answer, WhenDown::Forward] {
+        let mut config = checked(&[ONE, OTHER, V6], 1, 1);
+        config.endpoints[0].when_down = when_down;
+        let mut world = World::new(&config, vec![]);
+        world.run(MINUTE);
+        world.closed = vec![ip(ONE)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), format!("{OTHER}, {V6}"));
+        world.closed = vec![ip(ONE), ip(OTHER)];
+        world.run(10 * MINUTE);
+        assert_eq!(world.serves(0), all);
+        let said = world.said();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[2].contains("no IPv4 address is healthy"), "{said:?}");
+        world.closed = vec![ip(ONE), ip(OTHER), ip(V6)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), if when_down == WhenDown::Forward { "Away" } else { &*all });
+        world.closed = vec![ip(ONE), ip(V6)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), format!("{OTHER}, {V6}"));
+    }
+}
+
+#[test]
+fn a_family_of_which_nothing_is_proven_leaves_it_to_the_other_whether_all_are_down() {
+    const V6: &str = "2001:db8:1::152";
+    for (when_down, meanwhile) in [(WhenDown::Answer, format!("{ONE}, {V6}")), (WhenDown::Forward, "Away".into())] {
+        let mut config = checked(&[ONE, V6], 1, 1);
+        config.endpoints[0].when_down = when_down;
+        let mut world = World::new(&config, vec![]);
+        world.closed = vec![ip(V6)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), format!("{ONE}, {V6}"));
+        world.closed = vec![ip(ONE), ip(V6)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), meanwhile);
+        world.closed = vec![ip(ONE)];
+        world.run(MINUTE);
+        assert_eq!(world.serves(0), format!("{ONE}, {V6}"), "what is proven by now is answered");
+        let said = world.said();
+        assert_eq!(said.len(), 4, "{said:?}");
+    }
+}
+
+#[test]
 fn a_host_outside_the_security_group_judges_nobody() {
     let mut config = checked(&[ONE], 3, 2);
     config.endpoints[0].when_down = WhenDown::Forward;
@@ -557,6 +605,29 @@ fn a_reload_keeps_how_addresses_are() {
     unchecked.endpoints[0].health_check = None;
     world.configure(&unchecked);
     assert_eq!(world.serves(0), format!("{ONE}, {OTHER}"));
+}
+
+#[test]
+fn while_a_name_is_unknown_nobody_is_checked_for_it() {
+    let mut config = checked(&[ONE, OTHER], 1, 1);
+    let mut world = World::new(&config, vec![]);
+    world.run(MINUTE);
+    world.closed = vec![ip(ONE)];
+    world.run(MINUTE);
+    config.endpoints[0].addresses = Addresses::Learned(dns_name());
+    world.find(NAME, &servfail());
+    world.configure(&config);
+    (world.probes, world.closed) = (vec![], vec![ip(ONE), ip(OTHER)]);
+    world.said();
+    world.run(MINUTE);
+    // Nor is anything forgotten by another reload.
+    world.configure(&config);
+    world.run(2 * MINUTE);
+    assert_eq!((world.serves(0), world.probes.len(), world.said().len()), ("NotReady".into(), 0, 1));
+    world.find(NAME, &found(&[ONE, OTHER], 60));
+    world.closed = vec![ip(ONE)];
+    world.run(2 * MINUTE);
+    assert_eq!(world.serves(0), OTHER, "what was known of its addresses is remembered");
 }
 
 #[test]
