@@ -90,6 +90,7 @@ pub fn complete(
             // As if it were new; polling is set where it is wanted.
             let _ = socket.set_busy_poll(0);
             set_receive_buffer(&socket, octets).map_err(on_udp)?;
+            enlarge_send_buffer(&socket, octets);
         }
         given = given.min(receive_buffer(&*socket).map_err(on_udp)?);
     }
@@ -125,6 +126,7 @@ fn open_udp(
     for nth in 0..threads.max(1) {
         let socket = open_socket(address, Type::DGRAM, Protocol::UDP)?;
         given = given.min(set_receive_buffer(&socket, receive_buffer)?);
+        enlarge_send_buffer(&socket, receive_buffer);
         // SO_REUSEPORT would join the sockets of any other process of this user, which would then get a part of the
         // queries. So the first socket is bound alone, which fails if anybody has the address, and then opened to
         // the others.
@@ -155,6 +157,14 @@ fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<usize> {
         setsockopt(socket, sockopt::RcvBuf, &octets)?;
     }
     receive_buffer(socket)
+}
+
+/// Makes the send buffer as large, as far as the kernel lets it (`net.core.wmem_max`). What is sent to a neighbour that is not
+/// there stays in it for three seconds, and takes the room of replies to others.
+fn enlarge_send_buffer(socket: &Socket, octets: usize) {
+    if setsockopt(socket, sockopt::SndBufForce, &octets).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &octets);
+    }
 }
 
 /// Octets of receive buffer that a socket has.

@@ -282,13 +282,7 @@ impl Envelopes {
     }
 
     /// Sends the replies of one family and source, whose octets are `slices`; returns how many the kernel refused.
-    fn send(
-        &mut self,
-        socket: RawFd,
-        slices: &[[IoSlice<'_>; 1]],
-        run: &[Reply],
-        flags: &mut MsgFlags,
-    ) -> u64 {
+    fn send(&mut self, socket: RawFd, slices: &[[IoSlice<'_>; 1]], run: &[Reply], flags: &mut MsgFlags) -> u64 {
         let Some(&Reply { to, asked, .. }) = run.first() else { return 0 };
         let addresses = run.iter().map(|reply| reply.to);
         match to {

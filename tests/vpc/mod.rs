@@ -118,6 +118,42 @@ fn nothing_of_the_public_name_leaks_to_the_private_host() {
     assert!(asked.is_empty(), "the .2 was asked about the private name: {asked:?}");
 }
 
+/// What is sent to a neighbour that is not there waits in the kernel for three seconds, and takes room in the send buffer of
+/// the socket that replies to everybody.
+#[test]
+fn replies_to_neighbours_that_are_not_there_keep_nobody_waiting() {
+    let Some(lab) = lab_with_phzd() else { return };
+    let unanswered = r"
+        printf x >/dev/udp/172.31.1.10/53
+        sleep 0.2
+        mac=$(ip neighbor show 172.31.1.10 | grep -o '..:..:..:..:..:..')
+        set -e
+        ip neighbor replace 172.31.1.10 lladdr $mac dev eth0 nud permanent
+        echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore
+        for n in $(seq 60 69); do ip address add 172.31.1.$n/32 dev eth0; done
+        end=$((SECONDS + 4))
+        while [ $SECONDS -lt $end ]; do
+            for n in $(seq 60 69); do
+                ip route replace 172.31.1.10 dev eth0 src 172.31.1.$n
+                for _ in $(seq 14); do
+                    printf '\0\1\1\0\0\1\0\0\0\0\0\0\4none\7invalid\0\0\1\0\1' >/dev/udp/172.31.1.10/53
+                done
+            done
+            sleep 0.4
+        done";
+    let mut asking = lab.command_on(Host::Private, "bash").args(["-c", unanswered]).spawn().expect("bash starts");
+    thread::sleep(Duration::from_secs(1));
+    let mut answered = 0;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let said = lab.run_unseen(Host::Public, &format!("dig +tries=1 +time=1 @{PHZD} {BUCKET}"));
+        answered += u32::from(said.code == 0);
+        thread::sleep(Duration::from_millis(100).saturating_sub(start.elapsed()));
+    }
+    assert!(asking.wait().expect("bash ends").success());
+    assert_eq!(answered, 20, "of as many");
+}
+
 #[test]
 fn every_other_name_is_what_the_resolver_says() {
     let Some(lab) = lab_with_phzd() else { return };
