@@ -22,7 +22,7 @@ use super::{GRACE, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
-use crate::way_back::{Waiting, WayBack};
+use crate::way_back::{Queue, Waiting, WayBack};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
 
@@ -178,7 +178,7 @@ struct Connection {
     /// The queue to `returned`. A query under way holds one of its places.
     places: mpsc::Sender<Vec<u8>>,
     /// Replies to queries that waited.
-    returned: mpsc::Receiver<Vec<u8>>,
+    returned: Queue,
     idle: Duration,
     /// When the client has been silent too long, or the message that is coming has taken too long.
     deadline: Instant,
@@ -199,7 +199,7 @@ enum Pause {
 
 impl Connection {
     fn new(stream: TcpStream, client: SocketAddr, (desk, seat): (Arc<Mutex<Desk>>, Seat), idle: Duration) -> Self {
-        let (places, returned) = mpsc::channel(UNDER_WAY);
+        let (places, returned) = Queue::of(UNDER_WAY);
         let (inbound, outbound) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + idle;
         let seat = Arc::new(seat);
@@ -220,10 +220,9 @@ impl Connection {
     /// Answers the client's messages until it or the server closes, or it is silent too long.
     async fn serve(mut self, mut closing: watch::Receiver<bool>) -> io::Result<()> {
         loop {
+            // First what waited: there is never more of it than has been asked, and of what is answered at once there is.
+            self.collect();
             let pause = self.answer()?;
-            while let Ok(reply) = self.returned.try_recv() {
-                self.enqueue(&reply);
-            }
             self.seat.waiting(UNDER_WAY - self.places.capacity());
             self.write().await?;
             if pause == Pause::Outbound {
@@ -243,7 +242,7 @@ impl Connection {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
                         self.earn();
                     } else {
-                        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
+                        self.expired();
                         break;
                     }
                 }
@@ -300,10 +299,12 @@ impl Connection {
             let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
                 Outcome::Drop => continue,
                 Outcome::Reply(length) => length,
-                Outcome::Forward(pending) => match forwarder.take(Waiting { pending, way_back: WayBack::Tcp(place) }) {
-                    Ok(()) => 0,
-                    Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
-                },
+                Outcome::Forward(pending) => {
+                    match forwarder.take(Waiting { pending, way_back: WayBack::Tcp(self.returned.place(place)) }) {
+                        Ok(()) => 0,
+                        Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
+                    }
+                }
             };
             useful = true;
             replies += u64::from(length > 0);
@@ -329,6 +330,15 @@ impl Connection {
         self.earn();
     }
 
+    /// Puts what waited with the replies to be written, until these are enough. What is left is bounded where it is.
+    fn collect(&mut self) {
+        while self.outbound.len() < WRITE
+            && let Some(reply) = self.returned.try_recv()
+        {
+            self.enqueue(&reply);
+        }
+    }
+
     /// Gives the client its whole time again.
     fn earn(&mut self) {
         self.earned = Instant::now() + self.idle;
@@ -336,16 +346,24 @@ impl Connection {
         self.seat.active();
     }
 
-    /// Writes the replies that are ready. A client that takes nothing for as long as it may be idle has gone.
+    /// Writes the replies that are ready. A client that has not taken them all within the time that it may be idle is let
+    /// go, though it took some: else it could have them kept for ever.
     async fn write(&mut self) -> io::Result<()> {
-        let mut rest = self.outbound.as_slice();
-        while !rest.is_empty() {
-            let written = timeout(self.idle, self.stream.write(rest)).await??;
-            rest = rest.get(written..).filter(|_| written > 0).ok_or(ErrorKind::WriteZero)?;
+        match timeout(self.idle, self.stream.write_all(&self.outbound)).await {
+            Ok(written) => written?,
+            Err(elapsed) => {
+                self.expired();
+                return Err(elapsed.into());
+            }
         }
         self.outbound.clear();
         shrink(&mut self.outbound);
         Ok(())
+    }
+
+    /// Counts that the client's time is over.
+    fn expired(&self) {
+        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
     }
 
     /// Waits for the queries under way, writes their replies, and closes.
@@ -354,10 +372,8 @@ impl Connection {
         let (places, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.places, places));
         while let Some(reply) = self.returned.recv().await {
-            framing::append(&mut self.outbound, &reply);
-            while let Ok(reply) = self.returned.try_recv() {
-                framing::append(&mut self.outbound, &reply);
-            }
+            self.enqueue(&reply);
+            self.collect();
             self.write().await?;
         }
         self.stream.shutdown().await
