@@ -896,6 +896,26 @@ fn stop_waits_for_what_is_under_way() {
     assert_eq!(address_in(&reply[..length]), RESOLVERS_ANSWER);
 }
 
+/// The client has sent more than is read of it: a connection that is closed with octets unread is reset, and with that goes
+/// what the client has not had yet.
+#[test]
+fn stop_loses_no_reply_to_a_client_that_asked_for_more() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect_narrowly();
+    let name = vec!["a".repeat(60); 4].join(".") + ".example";
+    stream.write_all(&(0..300).flat_map(|id| framed(&query_for(&name, id))).collect::<Vec<_>>()).unwrap();
+    thread::sleep(MOMENT);
+    let replies = thread::scope(|scope| {
+        scope.spawn(|| server.stop());
+        thread::sleep(MOMENT);
+        upstream.answer();
+        iter::from_fn(|| next_message(&mut stream)).filter(|reply| address_in(reply) == RESOLVERS_ANSWER).count()
+    });
+    assert!(replies >= UNDER_WAY, "{replies} replies");
+}
+
 /// All wait for one long answer, and each has a copy of it.
 #[test]
 fn what_a_client_leaves_unread_takes_little_memory() {

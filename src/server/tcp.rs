@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::census::{Census, Entry, Seat};
 use super::framing::{self, Frame};
-use super::{GRACE, Limits};
+use super::{GRACE, LAST_WORDS, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
@@ -366,7 +366,7 @@ impl Connection {
         locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
     }
 
-    /// Waits for the queries under way, writes their replies, and closes.
+    /// Waits for the queries under way, writes their replies, and closes once the client has, or has had a moment to.
     async fn finish(mut self) -> io::Result<()> {
         // With the last query under way the last sender goes, and the queue ends.
         let (places, _) = mpsc::channel(1);
@@ -376,7 +376,10 @@ impl Connection {
             self.collect();
             self.write().await?;
         }
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        // A connection that is closed with octets unread is reset, and what the client has not had yet goes with it.
+        let _ = timeout(LAST_WORDS, tokio::io::copy(&mut self.stream, &mut tokio::io::sink())).await;
+        Ok(())
     }
 }
 
