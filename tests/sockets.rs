@@ -945,6 +945,29 @@ fn what_a_client_leaves_unread_takes_little_memory() {
     assert!(next_message(&mut stream).unwrap().len() > 60_000);
 }
 
+/// A time to wait that no clock can show is a mistake of ours, which no configuration can ask for.
+#[test]
+fn a_query_that_makes_the_responder_panic_costs_only_its_reply() {
+    let mut config = Upstream::open().config();
+    config.upstream.timeout = Duration::MAX;
+    let resolver = Resolver::start(&config).unwrap();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::of(resolver.clone(), vec![listener], LIMITS);
+    let mut stream = server.connect();
+    stream.write_all(&[framed(&query(1)), framed(&query_for("slow.example", 2)), framed(&query(3))].concat()).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 1);
+    assert_replies(&next_message(&mut stream).unwrap(), 3);
+    let client = client(loopback(1));
+    client.send_to(&query_for("slow.example", 4), server.address).unwrap();
+    client.send_to(&query(5), server.address).unwrap();
+    assert_eq!(next_reply(&client).0, 5);
+    assert_eq!(resolver.totals().panics, 2, "one over TCP, one over UDP");
+    drop(stream);
+    server.stop();
+    let totals = resolver.totals();
+    assert_eq!((totals.tcp_connections, totals.tcp_ended), (1, 1));
+}
+
 #[test]
 fn stop_does_not_wait_for_ever() {
     let upstream = Upstream::closed();

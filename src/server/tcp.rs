@@ -22,7 +22,7 @@ use super::{GRACE, LAST_WORDS, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
-use crate::way_back::{Queue, Waiting, WayBack};
+use crate::way_back::{Queue, Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
 
@@ -132,12 +132,8 @@ fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closi
     let desk = connections.desk();
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream, client, (Arc::clone(&desk), seat), connections.census.limits().tcp_idle);
-    let closing = closing.clone();
-    tokio::spawn(async move {
-        connection.live(closing).await;
-        locked(&desk).resolver.responder().counts().tcp_ended.add(1);
-    });
+    let connection = Connection::new(stream, client, (desk, seat), connections.census.limits().tcp_idle);
+    tokio::spawn(connection.live(closing.clone()));
 }
 
 /// Done when the server is to close, or is gone.
@@ -296,16 +292,20 @@ impl Connection {
                 break Pause::UnderWay;
             };
             unread = rest;
-            let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
-                Outcome::Drop => continue,
-                Outcome::Reply(length) => length,
+            let length = shielded(|| match hall.respond(message, self.client, Transport::Tcp, now, reply) {
+                Outcome::Drop => None,
+                Outcome::Reply(length) => Some(length),
                 Outcome::Forward(pending) => {
-                    match forwarder.take(Waiting { pending, way_back: WayBack::Tcp(self.returned.place(place)) }) {
-                        Ok(()) => 0,
-                        Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
-                    }
+                    let way_back = WayBack::Tcp(self.returned.place(place));
+                    let turned_away = forwarder.take(Waiting { pending, way_back }).err();
+                    Some(turned_away.map_or(0, |waiting| hall.overloaded(&waiting.pending, reply)))
                 }
-            };
+            });
+            let length = length.unwrap_or_else(|| {
+                regret(hall.counts());
+                None
+            });
+            let Some(length) = length else { continue };
             useful = true;
             replies += u64::from(length > 0);
             framing::append(&mut self.outbound, reply.get(..length).unwrap_or_default());
@@ -380,6 +380,13 @@ impl Connection {
         // A connection that is closed with octets unread is reset, and what the client has not had yet goes with it.
         let _ = timeout(LAST_WORDS, tokio::io::copy(&mut self.stream, &mut tokio::io::sink())).await;
         Ok(())
+    }
+}
+
+impl Drop for Connection {
+    /// However it ends, it is not counted as there any more.
+    fn drop(&mut self) {
+        locked(&self.desk).resolver.responder().counts().tcp_ended.add(1);
     }
 }
 
