@@ -405,7 +405,7 @@ fn link_local_addresses_answer_with_their_scope() {
 }
 
 /// A link-local address of this host and its interface.
-fn link_local() -> Option<(Ipv6Addr, u32)> {
+pub fn link_local() -> Option<(Ipv6Addr, u32)> {
     let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
     table.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
@@ -652,6 +652,36 @@ fn beyond_the_cap_the_longest_idle_connection_of_the_client_with_most_is_closed(
     for stream in [&mut first, &mut other, &mut fourth] {
         stream.write_all(&framed(&query(1))).unwrap();
         assert!(next_message(stream).is_some(), "it was not");
+    }
+}
+
+/// A link-local address is in no subnet: whoever comes from there may not ask.
+#[test]
+fn strangers_keep_no_client_from_a_connection() {
+    let Some((address, scope)) = link_local() else {
+        eprintln!("skipped: no link-local IPv6 address here");
+        return;
+    };
+    let server = Running::with(Ipv6Addr::UNSPECIFIED, Limits { tcp_connections: 2, ..LIMITS });
+    let port = server.address.port();
+    let connect = |to: SocketAddr| {
+        let mut stream = TcpStream::connect_timeout(&to, SOON).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let _ = stream.write_all(&framed(&query(1)));
+        let code = next_message(&mut stream).map(|reply| reply[3] & 0x0f);
+        (stream, code)
+    };
+    let stranger = || connect(SocketAddrV6::new(address, port, 0, scope).into());
+    let client = || connect(server.at_address(Ipv6Addr::LOCALHOST));
+    let (mut first, code) = stranger();
+    assert_eq!(code, Some(5), "a stranger is told REFUSED");
+    let clients = [client(), client()];
+    assert_eq!(next_message(&mut first), None, "the stranger has made room, though the client had as many");
+    assert_eq!(stranger().1, None, "nobody makes room for a stranger");
+    for (mut stream, code) in clients {
+        assert_eq!(code, Some(0));
+        stream.write_all(&framed(&query(2))).unwrap();
+        assert!(next_message(&mut stream).is_some());
     }
 }
 

@@ -120,7 +120,9 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
 
 /// Has a new connection served, or closes it at once if there is no place for it.
 fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
-    let seat = match connections.census.enter(client.ip()) {
+    let desk = connections.desk();
+    let welcome = locked(&desk).resolver.may_ask(client.ip());
+    let seat = match connections.census.enter(client.ip(), welcome) {
         Entry::Refused => return connections.count(|counts| &counts.tcp_refused, 1),
         Entry::Seated(seat) => seat,
         Entry::Instead(seat) => {
@@ -129,7 +131,6 @@ fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closi
         }
     };
     connections.count(|counts| &counts.tcp_connections, 1);
-    let desk = connections.desk();
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
     let connection = Connection::new(stream, client, (desk, seat), connections.census.limits().tcp_idle);
