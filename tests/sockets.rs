@@ -544,7 +544,9 @@ fn a_message_of_length_0_ends_the_connection_and_one_without_a_reply_does_not() 
     let reply_itself = [&[0, 1, 0x80, 0][..], &query(1)[4..]].concat();
     stream.write_all(&[framed(&reply_itself), framed(&query(2))].concat()).unwrap();
     assert_replies(&next_message(&mut stream).unwrap(), 2);
-    stream.write_all(&[0, 0]).unwrap();
+    // What was asked before it is answered.
+    stream.write_all(&[&framed(&query(3))[..], &[0, 0], &framed(&query(4))].concat()).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 3);
     assert_eq!(next_message(&mut stream), None);
 }
 

@@ -192,6 +192,8 @@ enum Pause {
     Outbound,
     /// Too many queries are under way.
     UnderWay,
+    /// Where the next message begins is not known.
+    Nonsense,
 }
 
 impl Connection {
@@ -219,11 +221,13 @@ impl Connection {
         loop {
             // First what waited: there is never more of it than has been asked, and of what is answered at once there is.
             self.collect();
-            let pause = self.answer()?;
+            let pause = self.answer();
             self.seat.waiting(UNDER_WAY - self.places.capacity());
             self.write().await?;
-            if pause == Pause::Outbound {
-                continue;
+            match pause {
+                Pause::Outbound => continue,
+                Pause::Nonsense => break,
+                Pause::Inbound | Pause::UnderWay => {}
             }
             tokio::select! {
                 Some(reply) = self.returned.recv() => self.enqueue(&reply),
@@ -269,10 +273,10 @@ impl Connection {
         Ok(true)
     }
 
-    /// Answers the messages that are there, until something must be waited for. A message of length 0 ends the
-    /// connection: no program sends one, so where messages begin is no longer known. One that gets no reply does not:
-    /// other queries may be under way; but it earns the client no time either.
-    fn answer(&mut self) -> io::Result<Pause> {
+    /// Answers the messages that are there, until something must be waited for. A message of length 0 ends the connection,
+    /// once what came before it is answered: no program sends one, so where messages begin is no longer known. One that
+    /// gets no reply does not: other queries may be under way; but it earns the client no time either.
+    fn answer(&mut self) -> Pause {
         let mut desk = locked(&self.desk);
         let Desk { resolver, reply } = &mut *desk;
         let (mut hall, forwarder) = resolver.enter();
@@ -283,7 +287,7 @@ impl Connection {
             let (message, rest) = match framing::first(unread) {
                 Frame::Whole(message, rest) => (message, rest),
                 Frame::Part => break Pause::Inbound,
-                Frame::Nonsense => return Err(ErrorKind::InvalidData.into()),
+                Frame::Nonsense => break Pause::Nonsense,
             };
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
@@ -322,7 +326,7 @@ impl Connection {
             self.deadline = self.earned;
         }
         shrink(&mut self.inbound);
-        Ok(pause)
+        pause
     }
 
     /// Puts a reply that was waited for with those to be written.
