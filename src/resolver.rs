@@ -167,6 +167,11 @@ impl Resolver {
         &self.pulses
     }
 
+    /// Whether a client at `address` may ask at all.
+    pub fn may_ask(&self, address: IpAddr) -> bool {
+        self.policy.load().clients().identify(address).is_some()
+    }
+
     /// How many queries wait for a resolver.
     pub fn in_flight(&self) -> usize {
         self.upstream.waiting()

@@ -521,6 +521,7 @@ const ROOMS: &[Room] = &[
             "server::UNDER_WAY",
             "upstream::exchange",
             "upstream::forward::MAX_WAITING",
+            "way_back::MOST_KEPT",
             "wire::query::MAX_UDP",
             "wire::reply::MAX_CHAIN",
         ],

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::cli::phzd;
 use crate::daemon::{Daemon, PRIVATE, bucket, config, configured, free_address, over_tcp, over_udp};
 use crate::resolvers::{Reply, SOON, Standin, query};
+use crate::sockets::link_local;
 
 const BUCKET: &str = "xxxxx-bucket.s3.ap-northeast-1.amazonaws.com";
 /// What a manager would wait for the watchdog, in microseconds.
@@ -147,6 +148,21 @@ fn the_watchdog_is_not_fed_while_a_thread_stands_still() {
         }
     }
     managed.daemon.await_logs("the watchdog is content again", 4);
+}
+
+/// Whoever asks there needs an interface as well, and comes from no other address.
+#[test]
+fn the_watchdog_is_fed_where_only_a_link_local_address_is_listened_to() {
+    let Some((address, scope)) = link_local() else {
+        eprintln!("skipped: no link-local IPv6 address here");
+        return;
+    };
+    let standin = Standin::good();
+    let text = config(standin.address, &bucket("xxxxx-bucket"));
+    let managed = Managed::start(&text.replacen("127.0.0.1:0", &format!("[{address}%{scope}]:0"), 1));
+    // Half the time of the watchdog, and a round.
+    thread::sleep(Duration::from_millis(1400));
+    assert!(managed.heartbeats(Duration::from_secs(1)) > 0);
 }
 
 #[test]

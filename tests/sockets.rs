@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phzd::config::{File, Machine};
+use phzd::config::{Config, File, Machine};
 use phzd::limits::Prefixes;
 use phzd::resolver::Resolver;
 use phzd::responder::Outcome;
 use phzd::server::sockets::{CannotListen, Reason, open, raise_descriptor_limit};
-use phzd::server::{Limits, Listener, Server};
+use phzd::server::{Limits, Listener, Server, UNDER_WAY};
 use phzd::wire::Transport;
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -23,6 +24,9 @@ use tokio::task::JoinHandle;
 const SOON: Duration = Duration::from_secs(5);
 /// How long a test waits for what must not come.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// Records of an answer of 60,800 octets.
+const LONG: u16 = 3800;
 
 const LIMITS: Limits = Limits {
     udp_threads: 1,
@@ -70,6 +74,44 @@ impl Upstream {
         Self { address, gate }
     }
 
+    /// The same with an answer of more than 60,000 octets, for which it has to be asked over TCP.
+    fn long() -> Self {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        let tcp = TcpListener::bind(address).unwrap();
+        let (gate, opened) = mpsc::channel();
+        let head = |question: &[u8], flags: u8, answers: u16| {
+            let name = question[12..].iter().position(|octet| *octet == 0).unwrap();
+            let mut answer = question[..12 + name + 5].to_vec();
+            let [high, low] = answers.to_be_bytes();
+            answer[2..12].copy_from_slice(&[flags, 0x80, 0, 1, high, low, 0, 0, 0, 0]);
+            answer
+        };
+        thread::spawn(move || {
+            let mut question = [0; 4096];
+            while let Ok((length, from)) = udp.recv_from(&mut question)
+                && opened.recv().is_ok()
+            {
+                udp.send_to(&head(&question[..length], 0x83, 0), from).unwrap();
+            }
+        });
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = tcp.accept() {
+                thread::spawn(move || {
+                    while let Some(question) = next_message(&mut stream) {
+                        let mut answer = head(&question, 0x81, LONG);
+                        for nth in 0..LONG {
+                            answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\x01\0\0\x04\xc0\0");
+                            answer.extend(nth.to_be_bytes());
+                        }
+                        stream.write_all(&framed(&answer)).unwrap();
+                    }
+                });
+            }
+        });
+        Self { address, gate }
+    }
+
     /// From now on it answers: what waits, questions that were repeated among it, and what will be asked.
     fn answer(&self) {
         for _ in 0..1000 {
@@ -79,6 +121,11 @@ impl Upstream {
 
     /// A resolver with one private name, that asks this one for all others.
     fn resolver(&self) -> Resolver {
+        Resolver::start(&self.config()).unwrap()
+    }
+
+    /// The configuration of that.
+    fn config(&self) -> Config {
         let port = self.address.port();
         let text = format!(
             "[vpc]\nregion = 'eu-west-1'\ncidrs = ['172.31.0.0/16']\nself = '172.31.1.5'\nresolvers = ['127.0.0.1:{port}']\n\
@@ -87,8 +134,7 @@ impl Upstream {
              [[bucket]]\nnames = ['private']\nendpoint = 's3'\n"
         );
         let machine = Machine { cores: 1, addresses: Vec::new() };
-        let (config, _) = File::parse("test", &text).check(&machine).unwrap();
-        Resolver::start(&config).unwrap()
+        File::parse("test", &text).check(&machine).unwrap().0
     }
 }
 
@@ -120,11 +166,15 @@ impl Running {
 
     /// On several addresses, of which the first is its own.
     fn on_all(upstream: &Upstream, listeners: Vec<Listener>, limits: Limits) -> Self {
+        Self::of(upstream.resolver(), listeners, limits)
+    }
+
+    fn of(resolver: Resolver, listeners: Vec<Listener>, limits: Limits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let inside = runtime.enter();
-        let server = Server::start(upstream.resolver(), listeners, limits).unwrap();
+        let server = Server::start(resolver, listeners, limits).unwrap();
         drop(inside);
         let task = runtime.spawn(server.run(async { drop(stopped.await) }));
         Self { runtime, address, stop: Some(stop), task: Some(task) }
@@ -137,6 +187,16 @@ impl Running {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address, SOON).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    /// The same, by a client that has room for little of what it is sent.
+    fn connect_narrowly(&self) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 * 1024).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream
     }
@@ -345,7 +405,7 @@ fn link_local_addresses_answer_with_their_scope() {
 }
 
 /// A link-local address of this host and its interface.
-fn link_local() -> Option<(Ipv6Addr, u32)> {
+pub fn link_local() -> Option<(Ipv6Addr, u32)> {
     let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
     table.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
@@ -484,7 +544,9 @@ fn a_message_of_length_0_ends_the_connection_and_one_without_a_reply_does_not() 
     let reply_itself = [&[0, 1, 0x80, 0][..], &query(1)[4..]].concat();
     stream.write_all(&[framed(&reply_itself), framed(&query(2))].concat()).unwrap();
     assert_replies(&next_message(&mut stream).unwrap(), 2);
-    stream.write_all(&[0, 0]).unwrap();
+    // What was asked before it is answered.
+    stream.write_all(&[&framed(&query(3))[..], &[0, 0], &framed(&query(4))].concat()).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 3);
     assert_eq!(next_message(&mut stream), None);
 }
 
@@ -571,7 +633,7 @@ fn beyond_the_cap_the_longest_idle_connection_of_the_client_with_most_is_closed(
     let limits = Limits { tcp_connections: 3, ..LIMITS };
     let server = Running::with(loopback(1), limits);
     let served = |last: u8| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(loopback(last).into(), 0).into()).unwrap();
         socket.connect(&server.address.into()).unwrap();
         let mut stream = TcpStream::from(socket);
@@ -592,6 +654,36 @@ fn beyond_the_cap_the_longest_idle_connection_of_the_client_with_most_is_closed(
     for stream in [&mut first, &mut other, &mut fourth] {
         stream.write_all(&framed(&query(1))).unwrap();
         assert!(next_message(stream).is_some(), "it was not");
+    }
+}
+
+/// A link-local address is in no subnet: whoever comes from there may not ask.
+#[test]
+fn strangers_keep_no_client_from_a_connection() {
+    let Some((address, scope)) = link_local() else {
+        eprintln!("skipped: no link-local IPv6 address here");
+        return;
+    };
+    let server = Running::with(Ipv6Addr::UNSPECIFIED, Limits { tcp_connections: 2, ..LIMITS });
+    let port = server.address.port();
+    let connect = |to: SocketAddr| {
+        let mut stream = TcpStream::connect_timeout(&to, SOON).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let _ = stream.write_all(&framed(&query(1)));
+        let code = next_message(&mut stream).map(|reply| reply[3] & 0x0f);
+        (stream, code)
+    };
+    let stranger = || connect(SocketAddrV6::new(address, port, 0, scope).into());
+    let client = || connect(server.at_address(Ipv6Addr::LOCALHOST));
+    let (mut first, code) = stranger();
+    assert_eq!(code, Some(5), "a stranger is told REFUSED");
+    let clients = [client(), client()];
+    assert_eq!(next_message(&mut first), None, "the stranger has made room, though the client had as many");
+    assert_eq!(stranger().1, None, "nobody makes room for a stranger");
+    for (mut stream, code) in clients {
+        assert_eq!(code, Some(0));
+        stream.write_all(&framed(&query(2))).unwrap();
+        assert!(next_message(&mut stream).is_some());
     }
 }
 
@@ -834,6 +926,78 @@ fn stop_waits_for_what_is_under_way() {
     let mut reply = [0; 512];
     let length = client.recv(&mut reply).unwrap();
     assert_eq!(address_in(&reply[..length]), RESOLVERS_ANSWER);
+}
+
+/// The client has sent more than is read of it: a connection that is closed with octets unread is reset, and with that goes
+/// what the client has not had yet.
+#[test]
+fn stop_loses_no_reply_to_a_client_that_asked_for_more() {
+    let upstream = Upstream::closed();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect_narrowly();
+    let name = vec!["a".repeat(60); 4].join(".") + ".example";
+    stream.write_all(&(0..300).flat_map(|id| framed(&query_for(&name, id))).collect::<Vec<_>>()).unwrap();
+    thread::sleep(MOMENT);
+    let replies = thread::scope(|scope| {
+        scope.spawn(|| server.stop());
+        thread::sleep(MOMENT);
+        upstream.answer();
+        iter::from_fn(|| next_message(&mut stream)).filter(|reply| address_in(reply) == RESOLVERS_ANSWER).count()
+    });
+    assert!(replies >= UNDER_WAY, "{replies} replies");
+}
+
+/// All wait for one long answer, and each has a copy of it.
+#[test]
+fn what_a_client_leaves_unread_takes_little_memory() {
+    let upstream = Upstream::long();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::forwarding(&upstream, listener, LIMITS);
+    let mut stream = server.connect_narrowly();
+    let all = UNDER_WAY as u16;
+    stream.write_all(&(0..all).flat_map(|id| framed(&query_for("long.example", id))).collect::<Vec<_>>()).unwrap();
+    upstream.answer();
+    thread::sleep(MOMENT * 5);
+    let (mut ids, mut long, mut failed) = (BTreeSet::new(), 0, 0);
+    for _ in 0..all {
+        let reply = next_message(&mut stream).unwrap();
+        ids.insert(u16::from_be_bytes([reply[0], reply[1]]));
+        match reply[3] & 0x0f {
+            0 if reply.len() > 60_000 => long += 1,
+            2 if reply.len() < 512 => failed += 1,
+            code => panic!("rcode {code} in {} octets", reply.len()),
+        }
+    }
+    assert!(ids.into_iter().eq(0..all));
+    // Beside what is kept here, the kernel takes some.
+    assert!(long >= 4 && failed > 0, "{long} long replies, {failed} SERVFAIL");
+    // Whoever reads again is answered again.
+    stream.write_all(&framed(&query_for("long.example", 7))).unwrap();
+    assert!(next_message(&mut stream).unwrap().len() > 60_000);
+}
+
+/// A time to wait that no clock can show is a mistake of ours, which no configuration can ask for.
+#[test]
+fn a_query_that_makes_the_responder_panic_costs_only_its_reply() {
+    let mut config = Upstream::open().config();
+    config.upstream.timeout = Duration::MAX;
+    let resolver = Resolver::start(&config).unwrap();
+    let listener = open("127.0.0.1:0".parse().unwrap(), 1, 0).unwrap().listener;
+    let server = Running::of(resolver.clone(), vec![listener], LIMITS);
+    let mut stream = server.connect();
+    stream.write_all(&[framed(&query(1)), framed(&query_for("slow.example", 2)), framed(&query(3))].concat()).unwrap();
+    assert_replies(&next_message(&mut stream).unwrap(), 1);
+    assert_replies(&next_message(&mut stream).unwrap(), 3);
+    let client = client(loopback(1));
+    client.send_to(&query_for("slow.example", 4), server.address).unwrap();
+    client.send_to(&query(5), server.address).unwrap();
+    assert_eq!(next_reply(&client).0, 5);
+    assert_eq!(resolver.totals().panics, 2, "one over TCP, one over UDP");
+    drop(stream);
+    server.stop();
+    let totals = resolver.totals();
+    assert_eq!((totals.tcp_connections, totals.tcp_ended), (1, 1));
 }
 
 #[test]

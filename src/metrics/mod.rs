@@ -133,10 +133,13 @@ counts! {
     tcp_refused,
     /// Idle TCP connections closed because a cap was reached, for one that came.
     tcp_displaced,
-    /// TCP connections closed because they were idle, or a message of theirs did not come, for too long.
+    /// TCP connections closed because they were idle, or a message of theirs did not come, or replies were not taken, for too
+    /// long.
     tcp_expired,
     /// Times that a TCP connection was not read on because too many of its queries were waiting.
     tcp_full,
+    /// Queries over TCP answered SERVFAIL because their client left too many replies unread.
+    tcp_unread,
     /// Endpoint DNS names looked up with success, both families together.
     refreshes,
     /// Endpoint DNS names of which some family could not be looked up.

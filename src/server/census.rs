@@ -2,7 +2,8 @@
 //!
 //! Apart from the connections, which only tell how they are. RFC 7766 section 6.2.3 has a server close idle connections
 //! when it is short of them: here it is the longest idle one of the client that has the most, so that whoever takes all
-//! places makes room for whoever comes.
+//! places makes room for whoever comes. Those who may not ask are heard, since they are told so; but they make room first, and
+//! nobody makes room for them.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -29,7 +30,9 @@ pub struct Census {
 
 #[derive(Debug)]
 struct Taken {
-    seats: Seats<Prefix, Arc<Presence>>,
+    clients: Seats<Prefix, Arc<Presence>>,
+    /// Of those who may not ask.
+    strangers: Seats<Prefix, Arc<Presence>>,
     limits: Limits,
     /// Connections whose places are others' now, and which have not ended yet.
     leaving: usize,
@@ -60,7 +63,7 @@ pub enum Entry {
     Seated(Seat),
     /// It has one that was another's, which is closed.
     Instead(Seat),
-    /// There is none: all of its client's connections are in use.
+    /// There is none: all that could make room are in use, or those of clients where a stranger comes.
     Refused,
 }
 
@@ -69,6 +72,7 @@ pub enum Entry {
 pub struct Seat {
     census: Arc<Census>,
     client: Prefix,
+    welcome: bool,
     number: u64,
     presence: Arc<Presence>,
 }
@@ -76,7 +80,7 @@ pub struct Seat {
 impl Census {
     /// Nobody is there yet.
     pub fn new(limits: Limits) -> Arc<Self> {
-        let taken = Mutex::new(Taken { seats: Seats::default(), limits, leaving: 0 });
+        let taken = Mutex::new(Taken { clients: Seats::default(), strangers: Seats::default(), limits, leaving: 0 });
         Self { taken, began: Instant::now() }.into()
     }
 
@@ -90,31 +94,33 @@ impl Census {
         self.taken().limits
     }
 
-    /// A place for one more connection of `client`. Programs on this host share one address, so theirs are bounded by the
-    /// cap on all alone.
-    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Entry {
+    /// A place for one more connection of `client`, who is `welcome` if it may ask. Programs on this host share one address, so
+    /// theirs are bounded by the cap on all alone.
+    pub fn enter(self: &Arc<Self>, client: IpAddr, welcome: bool) -> Entry {
         let presence = Arc::new(Presence::default());
         presence.active.store(self.now(), Relaxed);
         let mut taken = self.taken();
-        let Taken { seats, limits, .. } = &*taken;
+        let limits = taken.limits;
         let client = limits.prefixes.of(client);
-        let of_one = !client.is_loopback() && seats.len_of(client) >= limits.tcp_connections_per_client;
-        let from = if of_one {
-            Some(client)
-        } else if seats.len() >= limits.tcp_connections {
-            seats.largest()
+        let has = taken.seats(welcome).len_of(client);
+        let from = if !client.is_loopback() && has >= limits.tcp_connections_per_client {
+            Some((client, welcome))
+        } else if taken.len() >= limits.tcp_connections {
+            taken.first()
         } else {
             None
         };
-        // Nobody makes room for one who has more: else who has the most would be served at the others' cost.
-        let has_more = from.is_some_and(|from| from != client && seats.len_of(from) > seats.len_of(client));
-        if let Some(from) = from
-            && !taken.vacate(from, has_more)
-        {
-            return Entry::Refused;
+        if let Some((from, other)) = from {
+            // Nobody makes room for one who has more: else who has the most would be served at the others' cost.
+            let has_more = from != client && taken.seats(other).len_of(from) > has;
+            let in_use = if other == welcome { has_more } else { welcome };
+            let for_a_stranger = other && !welcome;
+            if for_a_stranger || !taken.vacate((from, other), in_use) {
+                return Entry::Refused;
+            }
         }
-        let number = taken.seats.sit(client, Arc::clone(&presence));
-        let seat = Seat { census: Arc::clone(self), client, number, presence };
+        let number = taken.seats(welcome).sit(client, Arc::clone(&presence));
+        let seat = Seat { census: Arc::clone(self), client, welcome, number, presence };
         if from.is_some() { Entry::Instead(seat) } else { Entry::Seated(seat) }
     }
 
@@ -123,11 +129,11 @@ impl Census {
     /// next: whoever takes all files has many more waiting to come in.
     pub fn make_room(&self) -> Option<usize> {
         let mut taken = self.taken();
-        let wanted = (taken.seats.len() / ROOM).clamp(1, MOST_AT_ONCE);
+        let wanted = (taken.len() / ROOM).clamp(1, MOST_AT_ONCE);
         let before = taken.leaving;
         while taken.leaving < wanted
-            && let Some(client) = taken.seats.largest()
-            && taken.vacate(client, true)
+            && let Some(first) = taken.first()
+            && taken.vacate(first, true)
         {}
         (taken.leaving > 0).then(|| taken.leaving - before)
     }
@@ -143,9 +149,25 @@ impl Census {
 }
 
 impl Taken {
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.clients.len() + self.strangers.len()
+    }
+
+    /// The seats of those who may ask, or of the others.
+    fn seats(&mut self, welcome: bool) -> &mut Seats<Prefix, Arc<Presence>> {
+        if welcome { &mut self.clients } else { &mut self.strangers }
+    }
+
+    /// Who is first to make room, and whether it may ask.
+    fn first(&self) -> Option<(Prefix, bool)> {
+        let stranger = self.strangers.largest().map(|stranger| (stranger, false));
+        stranger.or_else(|| self.clients.largest().map(|client| (client, true)))
+    }
+
     /// Has the longest idle connection of `client` closed; one that waits for a resolver only if `in_use` may go too.
-    fn vacate(&mut self, client: Prefix, in_use: bool) -> bool {
-        let first = self.seats.of(client).min_by_key(|(_, presence)| presence.merit());
+    fn vacate(&mut self, (client, welcome): (Prefix, bool), in_use: bool) -> bool {
+        let first = self.seats(welcome).of(client).min_by_key(|(_, presence)| presence.merit());
         let first = first.filter(|(_, presence)| in_use || !presence.merit().0);
         let Some(number) = first.map(|(number, presence)| {
             presence.left.notify_one();
@@ -153,7 +175,7 @@ impl Taken {
         }) else {
             return false;
         };
-        self.seats.leave(client, number);
+        self.seats(welcome).leave(client, number);
         self.leaving += 1;
         true
     }
@@ -179,7 +201,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.census.taken();
-        if taken.seats.leave(self.client, self.number).is_none() {
+        if taken.seats(self.welcome).leave(self.client, self.number).is_none() {
             taken.leaving -= 1;
         }
     }
@@ -224,72 +246,89 @@ mod tests {
     #[test]
     fn whoever_has_most_makes_room_with_what_was_idle_longest() {
         let census = census(4, 4);
-        let of_one: Vec<_> = (0..3).map(|_| seated(census.enter(client(1)))).collect();
-        let other = seated(census.enter(client(2)));
+        let of_one: Vec<_> = (0..3).map(|_| seated(census.enter(client(1), true))).collect();
+        let other = seated(census.enter(client(2), true));
         of_one[0].presence.active.store(9, Relaxed);
-        let Entry::Instead(third) = census.enter(client(3)) else { panic!("there was room") };
+        let Entry::Instead(third) = census.enter(client(3), true) else { panic!("there was room") };
         assert_eq!([0, 1, 2].map(|nth| is_lost(&of_one[nth])), [false, true, false]);
         assert!(!is_lost(&other) && !is_lost(&third));
-        assert_eq!(census.taken().seats.len(), 4);
+        assert_eq!(census.taken().clients.len(), 4);
         drop(of_one);
-        assert_eq!(census.taken().seats.len(), 2, "a place is given back once");
-        assert!(matches!(census.enter(client(1)), Entry::Seated(_)));
+        assert_eq!(census.taken().clients.len(), 2, "a place is given back once");
+        assert!(matches!(census.enter(client(1), true), Entry::Seated(_)));
     }
 
     #[test]
     fn a_client_at_its_cap_loses_its_own_longest_idle_one() {
         let census = census(100, 2);
-        let (first, second) = (seated(census.enter(client(1))), seated(census.enter(client(1))));
+        let (first, second) = (seated(census.enter(client(1), true)), seated(census.enter(client(1), true)));
         first.waiting(1);
-        let Entry::Instead(third) = census.enter(client(1)) else { panic!("beyond the cap") };
+        let Entry::Instead(third) = census.enter(client(1), true) else { panic!("beyond the cap") };
         assert!(is_lost(&second) && !is_lost(&first));
         third.waiting(1);
-        assert!(matches!(census.enter(client(1)), Entry::Refused), "both are in use");
-        assert!(matches!(census.enter(client(2)), Entry::Seated(_)));
+        assert!(matches!(census.enter(client(1), true), Entry::Refused), "both are in use");
+        assert!(matches!(census.enter(client(2), true), Entry::Seated(_)));
     }
 
     #[test]
     fn what_is_in_use_goes_only_where_another_client_has_fewer() {
         let census = census(2, 2);
-        let seats = [seated(census.enter(client(1))), seated(census.enter(client(1)))];
+        let seats = [seated(census.enter(client(1), true)), seated(census.enter(client(1), true))];
         seats.iter().for_each(|seat| seat.waiting(1));
-        let Entry::Instead(other) = census.enter(client(2)) else { panic!("there was room") };
+        let Entry::Instead(other) = census.enter(client(2), true) else { panic!("there was room") };
         assert!(is_lost(&seats[0]));
         other.waiting(1);
-        assert!(matches!(census.enter(client(3)), Entry::Instead(_)), "who has none is let in");
+        assert!(matches!(census.enter(client(3), true), Entry::Instead(_)), "who has none is let in");
+    }
+
+    #[test]
+    fn strangers_make_room_for_clients_and_nobody_for_strangers() {
+        let census = census(3, 2);
+        let own = seated(census.enter(client(1), true));
+        let strangers = [2, 3].map(|last| seated(census.enter(client(last), false)));
+        assert!(matches!(census.enter(client(3), false), Entry::Instead(_)), "a stranger for another");
+        assert!(is_lost(&strangers[0]) && !is_lost(&own));
+        let more = [1, 4].map(|last| seated(census.enter(client(last), true)));
+        assert!(is_lost(&strangers[1]) && !is_lost(&own), "though a client has as many");
+        assert!(matches!(census.enter(client(5), false), Entry::Refused), "nor is what is idle");
+        assert!([&own, &more[0], &more[1]].iter().all(|seat| !is_lost(seat)));
     }
 
     #[test]
     fn programs_of_this_host_share_an_address() {
         let census = census(4, 1);
-        let local: Vec<_> = (0..4).map(|_| census.enter(IpAddr::from([127, 0, 0, 1]))).collect();
+        let local: Vec<_> = (0..4).map(|_| census.enter(IpAddr::from([127, 0, 0, 1]), true)).collect();
         assert!(local.iter().all(|entry| matches!(entry, Entry::Seated(_))));
-        assert!(matches!(census.enter(client(1)), Entry::Instead(_)));
+        assert!(matches!(census.enter(client(1), true), Entry::Instead(_)));
     }
 
     #[test]
     fn room_is_made_where_files_are_short() {
         let census = census(4, 4);
         assert_eq!(census.make_room(), None);
-        let seat = seated(census.enter(client(1)));
+        let seat = seated(census.enter(client(1), true));
         assert_eq!(census.make_room(), Some(1));
         assert!(is_lost(&seat));
         drop(seat);
         assert_eq!(census.make_room(), None);
+        let of_one = [1, 1].map(|last| seated(census.enter(client(last), true)));
+        let stranger = seated(census.enter(client(2), false));
+        assert_eq!(census.make_room(), Some(1));
+        assert!(is_lost(&stranger) && !of_one.iter().any(is_lost), "strangers first");
     }
 
     #[test]
     fn where_files_are_short_many_make_room_at_once_and_not_whoever_has_one() {
         let census = census(1000, 1000);
-        let honest = seated(census.enter(client(1)));
-        let crowd: Vec<Seat> = (0..99).map(|number| seated(census.enter(client(2 + number % 3)))).collect();
+        let honest = seated(census.enter(client(1), true));
+        let crowd: Vec<Seat> = (0..99).map(|number| seated(census.enter(client(2 + number % 3), true))).collect();
         assert!(census.make_room().is_some());
         assert_eq!(crowd.iter().filter(|seat| is_lost(seat)).count(), 6, "one in sixteen of a hundred");
         assert!(!is_lost(&honest));
         assert!(census.make_room().is_some());
-        assert_eq!(census.taken().seats.len(), 94, "those that are about to end are waited for");
+        assert_eq!(census.taken().clients.len(), 94, "those that are about to end are waited for");
         drop(crowd);
         let taken = census.taken();
-        assert_eq!((taken.seats.len(), taken.leaving), (1, 0));
+        assert_eq!((taken.clients.len(), taken.leaving), (1, 0));
     }
 }

@@ -29,7 +29,7 @@ pub use tcp::UNDER_WAY;
 
 /// How long queries that are under way when the server stops may take to finish.
 const GRACE: Duration = Duration::from_millis(1500);
-/// How much longer connections may take to write what came at the last moment.
+/// How much longer connections may take to write what came at the last moment; how long their clients have to take it.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The sockets of one listen address, opened by [`sockets::open`] or inherited.

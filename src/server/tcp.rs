@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::census::{Census, Entry, Seat};
 use super::framing::{self, Frame};
-use super::{GRACE, Limits};
+use super::{GRACE, LAST_WORDS, Limits};
 use crate::metrics::{Count, Counts};
 use crate::resolver::Resolver;
 use crate::responder::Outcome;
-use crate::way_back::{Waiting, WayBack};
+use crate::way_back::{Queue, Waiting, WayBack, regret, shielded};
 use crate::wire::Transport;
 use crate::wire::query::MAX_TCP;
 
@@ -120,7 +120,9 @@ pub async fn accept(listener: TcpListener, connections: Arc<Connections>, mut cl
 
 /// Has a new connection served, or closes it at once if there is no place for it.
 fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closing: &watch::Receiver<bool>) {
-    let seat = match connections.census.enter(client.ip()) {
+    let desk = connections.desk();
+    let welcome = locked(&desk).resolver.may_ask(client.ip());
+    let seat = match connections.census.enter(client.ip(), welcome) {
         Entry::Refused => return connections.count(|counts| &counts.tcp_refused, 1),
         Entry::Seated(seat) => seat,
         Entry::Instead(seat) => {
@@ -129,15 +131,10 @@ fn admit(stream: TcpStream, client: SocketAddr, connections: &Connections, closi
         }
     };
     connections.count(|counts| &counts.tcp_connections, 1);
-    let desk = connections.desk();
     // Replies are written whole; waiting for more to send with them would only delay them.
     let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream, client, (Arc::clone(&desk), seat), connections.census.limits().tcp_idle);
-    let closing = closing.clone();
-    tokio::spawn(async move {
-        connection.live(closing).await;
-        locked(&desk).resolver.responder().counts().tcp_ended.add(1);
-    });
+    let connection = Connection::new(stream, client, (desk, seat), connections.census.limits().tcp_idle);
+    tokio::spawn(connection.live(closing.clone()));
 }
 
 /// Done when the server is to close, or is gone.
@@ -178,7 +175,7 @@ struct Connection {
     /// The queue to `returned`. A query under way holds one of its places.
     places: mpsc::Sender<Vec<u8>>,
     /// Replies to queries that waited.
-    returned: mpsc::Receiver<Vec<u8>>,
+    returned: Queue,
     idle: Duration,
     /// When the client has been silent too long, or the message that is coming has taken too long.
     deadline: Instant,
@@ -195,11 +192,13 @@ enum Pause {
     Outbound,
     /// Too many queries are under way.
     UnderWay,
+    /// Where the next message begins is not known.
+    Nonsense,
 }
 
 impl Connection {
     fn new(stream: TcpStream, client: SocketAddr, (desk, seat): (Arc<Mutex<Desk>>, Seat), idle: Duration) -> Self {
-        let (places, returned) = mpsc::channel(UNDER_WAY);
+        let (places, returned) = Queue::of(UNDER_WAY);
         let (inbound, outbound) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + idle;
         let seat = Arc::new(seat);
@@ -220,14 +219,15 @@ impl Connection {
     /// Answers the client's messages until it or the server closes, or it is silent too long.
     async fn serve(mut self, mut closing: watch::Receiver<bool>) -> io::Result<()> {
         loop {
-            let pause = self.answer()?;
-            while let Ok(reply) = self.returned.try_recv() {
-                self.enqueue(&reply);
-            }
+            // First what waited: there is never more of it than has been asked, and of what is answered at once there is.
+            self.collect();
+            let pause = self.answer();
             self.seat.waiting(UNDER_WAY - self.places.capacity());
             self.write().await?;
-            if pause == Pause::Outbound {
-                continue;
+            match pause {
+                Pause::Outbound => continue,
+                Pause::Nonsense => break,
+                Pause::Inbound | Pause::UnderWay => {}
             }
             tokio::select! {
                 Some(reply) = self.returned.recv() => self.enqueue(&reply),
@@ -243,7 +243,7 @@ impl Connection {
                     if pause == Pause::UnderWay || self.inbound.is_empty() && self.is_waiting() {
                         self.earn();
                     } else {
-                        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
+                        self.expired();
                         break;
                     }
                 }
@@ -273,10 +273,10 @@ impl Connection {
         Ok(true)
     }
 
-    /// Answers the messages that are there, until something must be waited for. A message of length 0 ends the
-    /// connection: no program sends one, so where messages begin is no longer known. One that gets no reply does not:
-    /// other queries may be under way; but it earns the client no time either.
-    fn answer(&mut self) -> io::Result<Pause> {
+    /// Answers the messages that are there, until something must be waited for. A message of length 0 ends the connection,
+    /// once what came before it is answered: no program sends one, so where messages begin is no longer known. One that
+    /// gets no reply does not: other queries may be under way; but it earns the client no time either.
+    fn answer(&mut self) -> Pause {
         let mut desk = locked(&self.desk);
         let Desk { resolver, reply } = &mut *desk;
         let (mut hall, forwarder) = resolver.enter();
@@ -287,7 +287,7 @@ impl Connection {
             let (message, rest) = match framing::first(unread) {
                 Frame::Whole(message, rest) => (message, rest),
                 Frame::Part => break Pause::Inbound,
-                Frame::Nonsense => return Err(ErrorKind::InvalidData.into()),
+                Frame::Nonsense => break Pause::Nonsense,
             };
             if self.outbound.len() >= WRITE {
                 break Pause::Outbound;
@@ -297,14 +297,20 @@ impl Connection {
                 break Pause::UnderWay;
             };
             unread = rest;
-            let length = match hall.respond(message, self.client, Transport::Tcp, now, reply) {
-                Outcome::Drop => continue,
-                Outcome::Reply(length) => length,
-                Outcome::Forward(pending) => match forwarder.take(Waiting { pending, way_back: WayBack::Tcp(place) }) {
-                    Ok(()) => 0,
-                    Err(turned_away) => hall.overloaded(&turned_away.pending, reply),
-                },
-            };
+            let length = shielded(|| match hall.respond(message, self.client, Transport::Tcp, now, reply) {
+                Outcome::Drop => None,
+                Outcome::Reply(length) => Some(length),
+                Outcome::Forward(pending) => {
+                    let way_back = WayBack::Tcp(self.returned.place(place));
+                    let turned_away = forwarder.take(Waiting { pending, way_back }).err();
+                    Some(turned_away.map_or(0, |waiting| hall.overloaded(&waiting.pending, reply)))
+                }
+            });
+            let length = length.unwrap_or_else(|| {
+                regret(hall.counts());
+                None
+            });
+            let Some(length) = length else { continue };
             useful = true;
             replies += u64::from(length > 0);
             framing::append(&mut self.outbound, reply.get(..length).unwrap_or_default());
@@ -320,13 +326,22 @@ impl Connection {
             self.deadline = self.earned;
         }
         shrink(&mut self.inbound);
-        Ok(pause)
+        pause
     }
 
     /// Puts a reply that was waited for with those to be written.
     fn enqueue(&mut self, reply: &[u8]) {
         framing::append(&mut self.outbound, reply);
         self.earn();
+    }
+
+    /// Puts what waited with the replies to be written, until these are enough. What is left is bounded where it is.
+    fn collect(&mut self) {
+        while self.outbound.len() < WRITE
+            && let Some(reply) = self.returned.try_recv()
+        {
+            self.enqueue(&reply);
+        }
     }
 
     /// Gives the client its whole time again.
@@ -336,31 +351,47 @@ impl Connection {
         self.seat.active();
     }
 
-    /// Writes the replies that are ready. A client that takes nothing for as long as it may be idle has gone.
+    /// Writes the replies that are ready. A client that has not taken them all within the time that it may be idle is let
+    /// go, though it took some: else it could have them kept for ever.
     async fn write(&mut self) -> io::Result<()> {
-        let mut rest = self.outbound.as_slice();
-        while !rest.is_empty() {
-            let written = timeout(self.idle, self.stream.write(rest)).await??;
-            rest = rest.get(written..).filter(|_| written > 0).ok_or(ErrorKind::WriteZero)?;
+        match timeout(self.idle, self.stream.write_all(&self.outbound)).await {
+            Ok(written) => written?,
+            Err(elapsed) => {
+                self.expired();
+                return Err(elapsed.into());
+            }
         }
         self.outbound.clear();
         shrink(&mut self.outbound);
         Ok(())
     }
 
-    /// Waits for the queries under way, writes their replies, and closes.
+    /// Counts that the client's time is over.
+    fn expired(&self) {
+        locked(&self.desk).resolver.responder().counts().tcp_expired.add(1);
+    }
+
+    /// Waits for the queries under way, writes their replies, and closes once the client has, or has had a moment to.
     async fn finish(mut self) -> io::Result<()> {
         // With the last query under way the last sender goes, and the queue ends.
         let (places, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.places, places));
         while let Some(reply) = self.returned.recv().await {
-            framing::append(&mut self.outbound, &reply);
-            while let Ok(reply) = self.returned.try_recv() {
-                framing::append(&mut self.outbound, &reply);
-            }
+            self.enqueue(&reply);
+            self.collect();
             self.write().await?;
         }
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        // A connection that is closed with octets unread is reset, and what the client has not had yet goes with it.
+        let _ = timeout(LAST_WORDS, tokio::io::copy(&mut self.stream, &mut tokio::io::sink())).await;
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    /// However it ends, it is not counted as there any more.
+    fn drop(&mut self) {
+        locked(&self.desk).resolver.responder().counts().tcp_ended.add(1);
     }
 }
 

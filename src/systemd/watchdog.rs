@@ -111,7 +111,7 @@ impl Dog {
         // Where the kernel drops what comes, ours may be among it: too much to do is no fault, and a restart no help.
         let excused = doors.is_empty() || drops > self.drops;
         self.drops = drops;
-        if excused || doors.iter().any(|door| answers(*door, wait).unwrap_or(false)) {
+        if excused || doors.iter().any(|door| answers(*door, wait).unwrap_or(true)) {
             self.answered = Instant::now();
         }
         if !still.is_empty() {
@@ -123,17 +123,22 @@ impl Dog {
 }
 
 /// Where a query can be sent for `listened` without a packet leaving this host: none where `own` does not have the address
-/// yet. Who has it may be another, who is not to be asked.
+/// yet. Who has it may be another, who is not to be asked. And none for a link-local address: from there no reply finds its way
+/// to loopback.
 fn askable(listened: SocketAddr, own: &[IpAddr]) -> Option<SocketAddr> {
     let ip = match listened.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    (ip.is_loopback() || own.contains(&ip)).then(|| SocketAddr::new(ip, listened.port()))
+    let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    (ip.is_loopback() || own.contains(&ip) && !link_local).then(|| SocketAddr::new(ip, listened.port()))
 }
 
 /// Whether a query is answered in time, whatever is said. It comes from loopback, which no limit for clients is for.
+///
+/// # Errors
+/// It could not be asked, for want of files or memory perhaps: that says nothing of who would have answered.
 fn answers(address: SocketAddr, wait: Duration) -> io::Result<bool> {
     let here: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     let socket = UdpSocket::bind((here, 0))?;
@@ -142,6 +147,34 @@ fn answers(address: SocketAddr, wait: Duration) -> io::Result<bool> {
     let id: [u8; 2] = rand::random();
     socket.send(&[&id[..], &QUERY].concat())?;
     let mut reply = [0; 512];
-    let length = socket.recv(&mut reply)?;
+    let length = socket.recv(&mut reply).unwrap_or(0);
     Ok(length >= 12 && reply[..2] == id && reply[2] & 0x80 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_no_interface_and_is_of_this_host_is_asked() {
+        let own: Vec<IpAddr> = ["10.0.0.1", "fd00::1", "fe80::1"].map(|ip| ip.parse().unwrap()).into();
+        let asked = |listened: &str| askable(listened.parse().unwrap(), &own).map(|address| address.to_string());
+        assert_eq!(asked("0.0.0.0:53").as_deref(), Some("127.0.0.1:53"));
+        assert_eq!(asked("[::]:53").as_deref(), Some("[::1]:53"));
+        assert_eq!(asked("10.0.0.1:53").as_deref(), Some("10.0.0.1:53"));
+        assert_eq!(asked("[fd00::1]:53").as_deref(), Some("[fd00::1]:53"));
+        assert_eq!((asked("10.0.0.2:53"), asked("[fe80::1%2]:53")), (None, None));
+    }
+
+    #[test]
+    fn silence_is_not_the_same_as_a_query_that_could_not_be_sent() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let wait = Duration::from_millis(10);
+        assert!(!answers(silent.local_addr().unwrap(), wait).unwrap());
+        // No interface is named.
+        assert!(answers("[fe80::1]:53".parse().unwrap(), wait).is_err());
+        let gone = silent.local_addr().unwrap();
+        drop(silent);
+        assert!(!answers(gone, wait).unwrap());
+    }
 }

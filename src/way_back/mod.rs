@@ -4,16 +4,18 @@
 //! a server has them too.
 
 pub(crate) mod datagrams;
+mod queue;
 
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use self::datagrams::Asked;
 use self::datagrams::{Envelopes, Outbox};
+pub use self::queue::{MOST_KEPT, Place, Queue};
 use crate::metrics::Counts;
 use crate::responder::{Hall, Outcome, Pending, Responder};
 use crate::upstream::Hit;
@@ -48,8 +50,8 @@ pub enum WayBack {
         /// The address that was asked, where the socket is bound to none.
         asked: Option<Asked>,
     },
-    /// Onto the client's connection: a place in its queue, held since the query came, so that the reply always fits.
-    Tcp(mpsc::OwnedPermit<Vec<u8>>),
+    /// Onto the client's connection.
+    Tcp(Place),
     /// To a caller of [`Resolver::resolve`](crate::resolver::Resolver::resolve).
     Caller(oneshot::Sender<Vec<u8>>),
 }
@@ -121,6 +123,11 @@ fn take_back(
             let pending = post.take(hall, &socket, asked, pending, answer, now)?;
             (pending, WayBack::Udp { socket, asked })
         }
+        WayBack::Tcp(place) if place.is_laden() => {
+            hall.counts().tcp_unread.add(1);
+            place.send(decline(hall, long, &pending));
+            return None;
+        }
         // The place was kept when the query came, so there is nothing to wait for.
         WayBack::Tcp(place) => match write(hall, long, pending, answer, now) {
             Ok(reply) => return reply.map(|reply| place.send(reply)).and(None),
@@ -148,6 +155,15 @@ fn write(
         Outcome::Forward(pending) => Err(Box::new(pending)),
         Outcome::Drop => Ok(None),
     }
+}
+
+/// SERVFAIL, for a client that leaves too much unread.
+fn decline(hall: &mut Hall<'_>, long: &mut [u8], pending: &Pending) -> Vec<u8> {
+    let length = shielded(|| hall.overloaded(pending, long)).unwrap_or_else(|| {
+        regret(hall.counts());
+        0
+    });
+    long.get(..length).unwrap_or_default().to_vec()
 }
 
 /// [`Hall::finish`], shielded.

@@ -12,6 +12,7 @@ use phzd::query_log::PLACES;
 use phzd::server::UNDER_WAY;
 use phzd::upstream::exchange::{MAX_QUESTIONS, MAX_STREAMS};
 use phzd::upstream::forward::MAX_WAITING;
+use phzd::way_back::MOST_KEPT;
 use phzd::wire::query::MAX_UDP;
 use phzd::wire::reply::MAX_CHAIN;
 
@@ -49,7 +50,7 @@ const BOUNDS: &[Bound] = &[
     bound(
         "TCP connections",
         At::Key(limit::TCP_CONNECTIONS),
-        "The longest idle one of the client with most is closed; where all are in use, the new one.",
+        "The longest idle one of the client with most is closed, first of those who may not ask; where all are in use, the new one.",
         &["phzd_tcp_displaced_connections_total", "phzd_tcp_refused_connections_total"],
     ),
     bound(
@@ -59,7 +60,7 @@ const BOUNDS: &[Bound] = &[
         &["phzd_tcp_displaced_connections_total", "phzd_tcp_refused_connections_total"],
     ),
     bound(
-        "seconds that a TCP connection may be idle, or a message take to arrive",
+        "seconds that a TCP connection may be idle, a message take to arrive, or replies to be taken",
         At::Key(limit::TCP_IDLE),
         "It is closed.",
         &["phzd_tcp_expired_connections_total"],
@@ -69,6 +70,12 @@ const BOUNDS: &[Bound] = &[
         At::Fixed(UNDER_WAY),
         "Nothing more is read from it until one of them is answered.",
         &["phzd_tcp_full_connections_total"],
+    ),
+    bound(
+        "KiB of replies to these that their client leaves unread",
+        At::Fixed(MOST_KEPT),
+        "SERVFAIL.",
+        &["phzd_tcp_unread_queries_total"],
     ),
     bound(
         "queries of a client over UDP, a second",

@@ -175,10 +175,13 @@ pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Resul
     page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)?;
     let help = "TCP connections closed, the longest idle of the client with most, because a limit was reached";
     page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)?;
-    let help = "TCP connections closed because they were idle, or slow with a message (server.tcp-idle-seconds)";
+    let help =
+        "TCP connections closed because they were idle, or slow with a message or a reply (server.tcp-idle-seconds)";
     page.counter("phzd_tcp_expired_connections", help, totals.tcp_expired)?;
     let help = "Times that a TCP connection was not read on because too many of its queries waited";
     page.counter("phzd_tcp_full_connections", help, totals.tcp_full)?;
+    let help = "Queries over TCP told SERVFAIL because their client left too many replies unread";
+    page.counter("phzd_tcp_unread_queries", help, totals.tcp_unread)?;
     let help = "Connections to server.http and server.control closed at once because there were too many";
     page.counter("phzd_operator_refused_connections", help, desk.turned_away.value())
 }
