@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use account::Account;
 use chain::Chain;
-use own::{endless, looping, overloaded, prohibited, too_long, unreadable};
+use own::{endless, looping, prohibited, too_long, unreadable};
 
 use crate::client::Client;
 use crate::endpoint::Present;
@@ -266,18 +266,6 @@ impl Hall<'_> {
                 Outcome::Forward(Pending { packet, client, transport, since, deadline, chain, question, route })
             }
         }
-    }
-
-    /// Writes SERVFAIL for a query that cannot wait because too many do already; returns its length.
-    pub fn overloaded(&mut self, pending: &Pending, out: &mut [u8]) -> usize {
-        self.counts.overloaded.add(1);
-        let mut folded = Folded::default();
-        let Decoded::Query(query) = decode(&pending.packet, &mut folded) else { return 0 };
-        let account = Account::new(pending.client, pending.transport, pending.since);
-        account.met(Fate::Forwarded);
-        let written = self.write(&query, &account, overloaded(), Placement::FRESH, out);
-        self.turned_away(&account, &query);
-        written.map_or(0, NonZeroUsize::get)
     }
 
     /// Counts a datagram of `client` that was dropped because it came cut short.

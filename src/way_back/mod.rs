@@ -124,7 +124,6 @@ fn take_back(
             (pending, WayBack::Udp { socket, asked })
         }
         WayBack::Tcp(place) if place.is_laden() => {
-            hall.counts().tcp_unread.add(1);
             place.send(decline(hall, long, &pending));
             return None;
         }
@@ -159,7 +158,7 @@ fn write(
 
 /// SERVFAIL, for a client that leaves too much unread.
 fn decline(hall: &mut Hall<'_>, long: &mut [u8], pending: &Pending) -> Vec<u8> {
-    let length = shielded(|| hall.overloaded(pending, long)).unwrap_or_else(|| {
+    let length = shielded(|| hall.unread(pending, long)).unwrap_or_else(|| {
         regret(hall.counts());
         0
     });

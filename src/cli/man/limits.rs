@@ -104,13 +104,13 @@ const BOUNDS: &[Bound] = &[
     bound(
         "queries of a client that wait for a resolver",
         At::Key(limit::FORWARDS_PER_CLIENT),
-        "Its oldest is told SERVFAIL.",
+        "Its oldest is told an older answer, or SERVFAIL.",
         &["phzd_turned_away_queries_total"],
     ),
     bound(
         "queries that wait for a resolver",
         At::Fixed(MAX_WAITING),
-        "The oldest of the client with most is told SERVFAIL; with twice as many on their way there, the new one.",
+        "The oldest of the client with most is told the same; with twice as many on their way there, the new one SERVFAIL.",
         &["phzd_turned_away_queries_total", "phzd_overloaded_queries_total"],
     ),
     bound(
