@@ -26,8 +26,10 @@ use phzd_fuzz::story::Story;
 const STALE: u64 = 30;
 /// How much time passes at once, in milliseconds.
 const STEPS: [u64; 8] = [0, 5, 100, 400, 1000, 5000, 60_000, 600_000];
-/// The longest that a client waits here: 4 s, and then the longest step.
-const LONGEST_WAIT: Duration = Duration::from_secs(604);
+/// Messages that a resolver sends in one story.
+const TURNS: u32 = 10;
+/// The longest that a question is on its way here: somebody who asks again joins it, and waits 4 s, and then the longest step.
+const LONGEST_WAIT: Duration = Duration::from_secs(604 * (TURNS as u64 + 1));
 /// Who asks once the resolver has said all: some for whom zones exist, some for whom they do not, one who may not ask.
 const CLIENTS: [&str; 6] = ["172.31.1.7", "172.31.1.200", "172.31.0.5", "2001:db8:0:6::7", "10.9.1.1", "192.0.2.9"];
 /// How a message comes: as it is, or in reply to what was asked; not at all; after the client has asked again.
@@ -88,7 +90,7 @@ fuzz_target!(|data: &[u8]| {
     scene.forwarder.ask(asked, scene.now);
     let mut turns = 0;
     while let Some((how, message)) = next(&mut story)
-        && turns < 10
+        && turns < TURNS
     {
         if has_private(message) {
             return;
@@ -174,7 +176,7 @@ impl Scene {
             self.strict = false;
             return;
         };
-        // A failure is told when nobody is left to be asked, or the client's time is over; its records have not aged by then.
+        // A failure is told when nobody is left to be asked, or a client's time is over; its records have not aged by then.
         let failed = !matches!(message.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
         let grace = if failed { LONGEST_WAIT } else { Duration::ZERO };
         for record in records(&message) {
