@@ -24,7 +24,7 @@ const MAX_AWAITED: usize = 16;
 /// ... and how long after they were sent: a name that is asked for and never answered would hold their sockets.
 const TOO_LATE: Duration = Duration::from_secs(10);
 /// Clients whose turns a flight has though they have been told something old.
-const MAX_KEPT: usize = 4;
+const MAX_TURNS: usize = 4;
 
 /// Names a flight for as long as it lasts: its place, and a number no other flight ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ pub(super) struct Flight<W> {
     /// Who waits; the first deadline is first.
     pub waiters: VecDeque<Waiter<W>>,
     /// Seats of clients who have been told something old, while it waits for a packet.
-    pub kept: Vec<Seat>,
+    pub turns: Vec<Seat>,
     /// It waits for a packet.
     pub queued: bool,
     /// Datagrams whose answers would still be taken.
@@ -163,7 +163,7 @@ impl<W> Flight<W> {
             spelling,
             // Most have one of each, and room for four would be a kilobyte.
             waiters: VecDeque::with_capacity(1),
-            kept: Vec::new(),
+            turns: Vec::new(),
             queued: false,
             sent: Vec::with_capacity(1),
             most_sends: MAX_SENDS.max(2 * route.hops().len()),
@@ -203,19 +203,19 @@ impl<W> Flight<W> {
 
     /// All seats that are taken for it.
     pub fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.waiters.iter().map(|waiter| waiter.seat).chain(self.kept.iter().copied())
+        self.waiters.iter().map(|waiter| waiter.seat).chain(self.turns.iter().copied())
     }
 
-    /// Keeps the seat of one who waits no more. Returns the one that is given up for it: of each client the newest has the
+    /// Keeps the seat of one who waits no more, for its turn. Returns the one that is given up for it: of each client the newest has the
     /// next turn, and of more clients than a few it matters little whose comes first.
-    pub fn keep(&mut self, seat: Seat) -> Option<Seat> {
-        if let Some(kept) = self.kept.iter_mut().find(|kept| kept.client() == seat.client()) {
-            return Some(std::mem::replace(kept, seat));
+    pub fn keep_turn(&mut self, seat: Seat) -> Option<Seat> {
+        if let Some(turn) = self.turns.iter_mut().find(|turn| turn.client() == seat.client()) {
+            return Some(std::mem::replace(turn, seat));
         }
-        if self.kept.len() >= MAX_KEPT {
+        if self.turns.len() >= MAX_TURNS {
             return Some(seat);
         }
-        self.kept.push(seat);
+        self.turns.push(seat);
         None
     }
 

@@ -156,17 +156,17 @@ impl<W> Forwarder<W> {
             return self.ask_there(ask, None, now);
         };
         self.look(&ask.question, &ask.route, now);
-        let kept = self.upstream.cached_or_stale(&ask.route, ask.question.as_asked(), now);
-        self.ask_there(Ask { route: fallback, ..ask }, kept.map_or_else(|stale| stale, Some), now);
+        let older = self.upstream.cached_or_stale(&ask.route, ask.question.as_asked(), now);
+        self.ask_there(Ask { route: fallback, ..ask }, older.map_or_else(|stale| stale, Some), now);
     }
 
-    /// Somebody wants an answer from just this route. What another route said once, `kept`, is better than none.
-    fn ask_there(&mut self, ask: Ask<W>, kept: Option<Hit>, now: Instant) {
+    /// Somebody wants an answer from just this route. What another route said once, `older`, is better than a failure.
+    fn ask_there(&mut self, ask: Ask<W>, older: Option<Hit>, now: Instant) {
         let Ask { question, route, deadline, client, waiter } = ask;
         // It may have come while the question was on its way here.
         let stale = match self.upstream.cached_or_stale(&route, question.as_asked(), now) {
-            Ok(hit) => return self.answered.push((waiter, hit)),
-            Err(stale) => stale.or(kept),
+            Ok(hit) => return self.answered.push((waiter, hit.or_older(older))),
+            Err(stale) => stale.or(older),
         };
         if let Some(stale) = &stale
             && self.is_down(&route)

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::limits::Prefixes;
+use crate::wire::query::rcode;
 use crate::wire::reply::{Outcome, Received};
 use crate::wire::{Answer, Asked, Name, Question};
 use budget::Budget;
@@ -155,7 +156,7 @@ impl Upstream {
     /// Notes that no resolver of `route` could answer, for a second or a few; returns what those who wait are told: the
     /// failure, or an answer that was kept.
     fn fail(&self, route: &Arc<Route>, question: &Question, failure: Arc<Answer>, now: Instant) -> Hit {
-        let last = failure.errors().iter().any(|error| is_last_word(error.code));
+        let last = is_last_word(&failure);
         let kept = self.cache.fail(route, question, (Arc::clone(&failure), last), self.staleness(), now);
         kept.unwrap_or_else(|| Hit::fresh(failure))
     }
@@ -223,10 +224,21 @@ impl Upstream {
     }
 }
 
-/// Whether a failure with this extended error (RFC 8914) is meant: DNSSEC says that the data is forged, or somebody
-/// blocks the name. An older answer must not stand in for it.
-fn is_last_word(code: u16) -> bool {
-    let dnssec = matches!(code, 1 | 2 | 5..=12 | 25 | 27);
-    let blocked = matches!(code, 15..=17);
-    dnssec || blocked
+/// Whether a failure is meant, by its extended errors (RFC 8914): DNSSEC says that the data is forged, or somebody blocks
+/// the name. An older answer must not stand in for it.
+fn is_last_word(failure: &Answer) -> bool {
+    let dnssec = |code| matches!(code, 1 | 2 | 5..=12 | 25 | 27);
+    let blocked = |code| matches!(code, 15..=17);
+    failure.errors().iter().any(|error| dnssec(error.code) || blocked(error.code))
+}
+
+impl Hit {
+    /// This, unless it is a failure and there is an older answer that may stand in for it.
+    fn or_older(self, older: Option<Self>) -> Self {
+        let is_failure = |hit: &Self| !matches!(hit.answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
+        if !is_failure(&self) || is_last_word(&self.answer) {
+            return self;
+        }
+        older.filter(|older| !is_failure(older)).unwrap_or(self)
+    }
 }

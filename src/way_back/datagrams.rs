@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -24,6 +24,9 @@ pub const BATCH: usize = 64;
 /// Octets of a datagram that are received. No query that is served comes near. Not a whole page: what begins a page
 /// apart has the same few places of the processor's first cache, and 64 datagrams would push out each other.
 const MAX_DATAGRAM: usize = 4096 + 64;
+/// How long no room in the send buffer is waited for after that was in vain: what fills it for so long waits for neighbours that
+/// are not there, and the kernel gives those up after three seconds.
+const FULL: Duration = Duration::from_secs(1);
 
 /// The address of this host that a datagram was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -248,7 +251,7 @@ impl Outbox {
         if replies.iter().any(|reply| reply.asked.is_some()) {
             replies.sort_unstable_by_key(|reply| (reply.to.is_ipv6(), reply.asked));
         }
-        let (mut refused, mut flags) = (0, envelopes.flags);
+        let (mut refused, mut flags) = (0, envelopes.begin());
         for run in replies.chunk_by(|a, b| a.asked == b.asked && a.to.is_ipv6() == b.to.is_ipv6()) {
             let mut slices = [[IoSlice::new(&[])]; BATCH];
             for (slice, reply) in slices.iter_mut().zip(run) {
@@ -256,6 +259,7 @@ impl Outbox {
             }
             refused += envelopes.send(socket.as_raw_fd(), &slices, run, &mut flags);
         }
+        envelopes.end(flags);
         replies.clear();
         refused
     }
@@ -267,18 +271,33 @@ pub struct Envelopes {
     v4: Headers<SockaddrIn>,
     v6: Headers<SockaddrIn6>,
     flags: MsgFlags,
+    /// Until when no room is waited for, because that was in vain.
+    full_until: Option<Instant>,
 }
 
 impl Envelopes {
-    /// For a thread that may wait until the socket's send buffer has room, as long as the socket lets it. Once that was in
-    /// vain, the rest of a batch does not wait.
+    /// For a thread that may wait until the socket's send buffer has room, as long as the socket lets it; once that was in
+    /// vain, not again for a while.
     pub fn patient() -> Self {
-        Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty() }
+        Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty(), full_until: None }
     }
 
     /// For a thread that must not wait: what finds no room is lost, as datagrams may be.
     pub fn hurried() -> Self {
         Self { flags: MsgFlags::MSG_DONTWAIT, ..Self::patient() }
+    }
+
+    /// How the replies of one batch are sent.
+    fn begin(&mut self) -> MsgFlags {
+        self.full_until = self.full_until.filter(|until| Instant::now() < *until);
+        if self.full_until.is_some() { MsgFlags::MSG_DONTWAIT } else { self.flags }
+    }
+
+    /// How the last of them were.
+    fn end(&mut self, flags: MsgFlags) {
+        if flags != self.flags && self.full_until.is_none() {
+            self.full_until = Some(Instant::now() + FULL);
+        }
     }
 
     /// Sends the replies of one family and source, whose octets are `slices`; returns how many the kernel refused.

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::mpsc;
 
-/// KiB of replies that wait for a connection, beyond which a query is told SERVFAIL instead of its answer. Four answers
-/// of the largest kind: a client that reads has taken the first by the time the last comes.
-pub const MOST_KEPT: usize = 256;
+/// KiB of replies that wait for a connection, beyond which a query is told SERVFAIL instead of its answer. Those that come
+/// together count too, before the connection has its turn: eight answers of the largest kind, or four kilobytes for each query
+/// that may be under way.
+pub const MOST_KEPT: usize = 512;
 
 /// A place in the queue, held since the query came, so that its reply always fits.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ mod tests {
         let (sender, mut queue) = Queue::of(20);
         let places: Vec<_> = (0..20).map(|_| queue.place(sender.clone().try_reserve_owned().unwrap())).collect();
         let sent = places.into_iter().take_while(|place| !place.is_laden()).map(|place| place.send(vec![0; 65_535]));
-        assert_eq!(sent.count(), 5, "more than 256 KiB");
+        assert_eq!(sent.count(), 9, "more than 512 KiB");
         let place = queue.place(sender.clone().try_reserve_owned().unwrap());
         assert!(place.is_laden());
         assert_eq!(queue.try_recv().map(|reply| reply.len()), Some(65_535));

@@ -50,7 +50,7 @@ const BOUNDS: &[Bound] = &[
     bound(
         "TCP connections",
         At::Key(limit::TCP_CONNECTIONS),
-        "The longest idle one of the client with most is closed, first of those who may not ask; where all are in use, the new one.",
+        "The longest idle one of the client with most is closed, first of those who may not ask; where none can make room, the new one.",
         &["phzd_tcp_displaced_connections_total", "phzd_tcp_refused_connections_total"],
     ),
     bound(

@@ -171,7 +171,7 @@ pub fn doors(page: &mut Page<'_>, seen: &Observation, desk: &Desk) -> fmt::Resul
     let help = "server.tcp-connections-per-client";
     page.gauge("phzd_tcp_connections_client_limit", help, settings.tcp_connections_per_client as f64)?;
     page.counter("phzd_tcp_accepted_connections", "TCP connections accepted", totals.tcp_connections)?;
-    let help = "TCP connections closed at once because a limit was reached and all others were in use";
+    let help = "TCP connections closed at once because a limit was reached and no other could make room";
     page.counter("phzd_tcp_refused_connections", help, totals.tcp_refused)?;
     let help = "TCP connections closed, the longest idle of the client with most, because a limit was reached";
     page.counter("phzd_tcp_displaced_connections", help, totals.tcp_displaced)?;

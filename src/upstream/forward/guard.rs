@@ -27,8 +27,8 @@ impl<W> Forwarder<W> {
         if !self.is_asked(question, route) || self.loop_checks.get(&resolver).is_some_and(recent) {
             return;
         }
-        self.loop_checks.insert(resolver, now);
         if let Some(name) = self.upstream.loops.probe_again(resolver, &question.name, self.random.random()) {
+            self.loop_checks.insert(resolver, now);
             self.check_for_loop(name, resolver, now);
         }
     }

@@ -100,7 +100,7 @@ impl<W> Forwarder<W> {
             flight.seats().for_each(|seat| self.line.unqueue(seat));
         }
         // Seats that nobody waits on are for the queue alone.
-        flight.kept.drain(..).for_each(|seat| self.line.leave(seat));
+        flight.turns.drain(..).for_each(|seat| self.line.leave(seat));
     }
 
     /// Sends a flight's question to the resolver at `place`; the first time perhaps to another beside it, now or soon.

@@ -32,7 +32,7 @@ impl<W> Forwarder<W> {
             let told = flight.stale.clone().unwrap_or_else(|| Hit::fresh(servfail(ExtendedError::OTHER, why)));
             self.answered.push((waiter.who, told));
         } else {
-            flight.kept.retain(|kept| *kept != seat);
+            flight.turns.retain(|turn| *turn != seat);
         }
         self.line.leave(seat);
         // What nobody waits for need not be asked, nor remembered when there is so much.
@@ -52,7 +52,7 @@ impl<W> Forwarder<W> {
                 && let Some(waiter) = flight.waiters.remove(place)
             {
                 self.answered.push((waiter.who, stale));
-                flight.keep(seat).into_iter().for_each(|seat| self.line.leave(seat));
+                flight.keep_turn(seat).into_iter().for_each(|seat| self.line.leave(seat));
             }
         }
     }
@@ -112,11 +112,11 @@ impl<W> Forwarder<W> {
     /// All who wait are asked for elsewhere.
     pub(super) fn reroute(&mut self, key: usize, to: &Arc<Route>, now: Instant) {
         let Some(flight) = self.flights.get_mut(key) else { return };
-        let (question, kept) = (flight.question.clone(), flight.stale.clone());
+        let (question, older) = (flight.question.clone(), flight.stale.clone());
         for Waiter { deadline, seat, who } in std::mem::take(&mut flight.waiters) {
             self.line.leave(seat);
             let (question, route, client) = (question.clone(), Arc::clone(to), seat.client().address());
-            self.ask_there(Ask { question, route, deadline, client, waiter: who }, kept.clone(), now);
+            self.ask_there(Ask { question, route, deadline, client, waiter: who }, older.clone(), now);
         }
     }
 
@@ -141,9 +141,10 @@ impl<W> Forwarder<W> {
         let failure = flight.failure_or("no resolver gave a usable answer");
         // That there is nobody to ask says nothing of the question.
         let hit = match flight.spent.is_empty() && flight.sent.is_empty() {
-            true => flight.stale.clone().unwrap_or_else(|| Hit::fresh(failure)),
+            true => Hit::fresh(failure),
             false => self.upstream.fail(&flight.route, &flight.question, failure, now),
         };
+        let hit = hit.or_older(flight.stale.clone());
         self.settle(key, &hit);
     }
 
