@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -24,9 +24,9 @@ pub const BATCH: usize = 64;
 /// Octets of a datagram that are received. No query that is served comes near. Not a whole page: what begins a page
 /// apart has the same few places of the processor's first cache, and 64 datagrams would push out each other.
 const MAX_DATAGRAM: usize = 4096 + 64;
-/// How long no room in the send buffer is waited for after that was in vain: what fills it for so long waits for neighbours that
-/// are not there, and the kernel gives those up after three seconds.
-const FULL: Duration = Duration::from_secs(1);
+/// Batches that are sent without waiting for room in the send buffer after that was in vain: what fills it for so long waits for
+/// neighbours that are not there, and the kernel gives those up only after three seconds.
+const HURRIED: u8 = 64;
 
 /// The address of this host that a datagram was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,15 +271,15 @@ pub struct Envelopes {
     v4: Headers<SockaddrIn>,
     v6: Headers<SockaddrIn6>,
     flags: MsgFlags,
-    /// Until when no room is waited for, because that was in vain.
-    full_until: Option<Instant>,
+    /// Batches for which no room is waited for, because that was in vain.
+    hurried: u8,
 }
 
 impl Envelopes {
     /// For a thread that may wait until the socket's send buffer has room, as long as the socket lets it; once that was in
     /// vain, not again for a while.
     pub fn patient() -> Self {
-        Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty(), full_until: None }
+        Self { v4: Headers::default(), v6: Headers::default(), flags: MsgFlags::empty(), hurried: 0 }
     }
 
     /// For a thread that must not wait: what finds no room is lost, as datagrams may be.
@@ -289,15 +289,14 @@ impl Envelopes {
 
     /// How the replies of one batch are sent.
     fn begin(&mut self) -> MsgFlags {
-        self.full_until = self.full_until.filter(|until| Instant::now() < *until);
-        if self.full_until.is_some() { MsgFlags::MSG_DONTWAIT } else { self.flags }
+        let hurry = if self.hurried > 0 { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+        self.flags | hurry
     }
 
     /// How the last of them were.
     fn end(&mut self, flags: MsgFlags) {
-        if flags != self.flags && self.full_until.is_none() {
-            self.full_until = Some(Instant::now() + FULL);
-        }
+        let in_vain = self.hurried == 0 && flags != self.flags;
+        self.hurried = if in_vain { HURRIED } else { self.hurried.saturating_sub(1) };
     }
 
     /// Sends the replies of one family and source, whose octets are `slices`; returns how many the kernel refused.
