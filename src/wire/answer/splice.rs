@@ -104,7 +104,9 @@ impl Moved {
             match *octets.get(at)? {
                 0 => return Some(at + 1),
                 length @ 1..=63 => at += 1 + usize::from(length),
-                _ => break,
+                0xc0.. => break,
+                // RFC 1035 section 4.1.4: reserved, so this is no name.
+                _ => return Some(octets.len()),
             }
         }
         let pointer: &mut [u8; 2] = octets.get_mut(at..)?.first_chunk_mut()?;
@@ -242,10 +244,14 @@ mod tests {
 
     #[test]
     fn data_that_is_not_what_its_type_says_stays_as_it_is() {
-        let odd = Builder::new(0).record(Section::Answer, 35, 1, &[9, 9, 9, 9, 200]).build();
-        let name: Name = "a.example".parse().unwrap();
-        let spliced =
-            Answer::spliced(name.as_wire(), (&[link("b.example", 1)], false), &odd, Placement::FRESH).unwrap();
-        assert!(spliced.body.ends_with(&[9, 9, 9, 9, 200]));
+        // Texts that end too late, and a label that is neither length nor pointer.
+        let (naptr, rt): ([u8; 5], [u8; 6]) = ([9, 9, 9, 9, 200], [0, 9, 1, b'a', 0x73, 0x69]);
+        for (kind, data) in [(35, &naptr[..]), (21, &rt[..])] {
+            let odd = Builder::new(0).record(Section::Answer, kind, 1, data).build();
+            let name: Name = "a.example".parse().unwrap();
+            let spliced =
+                Answer::spliced(name.as_wire(), (&[link("b.example", 1)], false), &odd, Placement::FRESH).unwrap();
+            assert!(spliced.body.ends_with(data), "{kind}");
+        }
     }
 }
