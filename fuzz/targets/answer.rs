@@ -225,13 +225,16 @@ impl Scene {
     }
 }
 
-/// Whether a record is the same in whatever message it stands. In data of types other than these a
-/// name may not be compressed, so phzd leaves such data as it is; where hickory follows a pointer in it, it finds another
-/// name in another message.
+/// Whether hickory reads a record alike in whatever message it stands. Where phzd takes a name in data for compressed it moves
+/// the pointer with what it means, and hickory shows types that it does not know as they are. Of other types phzd leaves data
+/// as it is, and where hickory follows a pointer in it, it finds another name in another message.
 fn reads_alike(record: &Record, message: &[u8]) -> bool {
     let kind = u16::from(record.record_type());
-    let may_be_compressed = matches!(kind, 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33);
     let data = record.data.to_bytes().unwrap_or_default();
+    if matches!(record.data, RData::Unknown { .. }) {
+        return !matches!(kind, 2..=39) || data.iter().all(|octet| *octet < 0xc0);
+    }
+    let may_be_compressed = matches!(kind, 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33);
     may_be_compressed || data.is_empty() || message.windows(data.len()).any(|octets| octets == data)
 }
 
