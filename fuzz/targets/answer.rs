@@ -225,17 +225,17 @@ impl Scene {
     }
 }
 
-/// Whether hickory reads a record alike in whatever message it stands. Where phzd takes a name in data for compressed it moves
-/// the pointer with what it means, and hickory shows types that it does not know as they are. Of other types phzd leaves data
-/// as it is, and where hickory follows a pointer in it, it finds another name in another message.
+/// Whether a record means the same in whatever message it stands. A pointer does not, in data that phzd leaves as it is, or
+/// moves and hickory shows as it is: where hickory follows it, or a name leads there, another name is found in another message.
 fn reads_alike(record: &Record, message: &[u8]) -> bool {
-    let kind = u16::from(record.record_type());
     let data = record.data.to_bytes().unwrap_or_default();
-    if matches!(record.data, RData::Unknown { .. }) {
-        return !matches!(kind, 2..=39) || data.iter().all(|octet| *octet < 0xc0);
+    let moves = matches!(u16::from(record.record_type()), 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33);
+    match record.data {
+        RData::A(_) | RData::AAAA(_) => true,
+        RData::Unknown { .. } => data.iter().all(|octet| *octet < 0xc0),
+        _ if moves || data.is_empty() => true,
+        _ => data.iter().all(|octet| *octet < 0xc0) && message.windows(data.len()).any(|octets| octets == data),
     }
-    let may_be_compressed = matches!(kind, 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33);
-    may_be_compressed || data.is_empty() || message.windows(data.len()).any(|octets| octets == data)
 }
 
 /// `message` with the id and the question of `asked` in place of its own.
